@@ -1,0 +1,128 @@
+"""How the scripts of ``local/`` are started: options, config files, errors.
+
+A script defines ``get_parser()`` with :class:`ArgumentParser`, imports the
+library inside ``main()`` (so that ``--help`` is instant) and ends with
+``run(main)``.
+"""
+
+import argparse
+import logging
+import sys
+from typing import Any, Callable, Dict, List, Optional
+
+from gmot.common import GmotError, setup_logging
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Show defaults, but not the empty ones."""
+
+    def _get_help_string(self, action: argparse.Action) -> Optional[str]:
+        if action.default in (None, [], ()):
+            return action.help
+        return super()._get_help_string(action)
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse with ``--config FILE.yaml``: the file fills options by name.
+
+    Keys are option names, dashes or underscores alike. An unknown key is an
+    error; what stands on the command line wins over the file.
+    """
+
+    def __init__(self, *args: Any, with_config: bool = False, **kwargs: Any):
+        kwargs.setdefault("formatter_class", _Formatter)
+        # An abbreviation that works today breaks when an option is added.
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)
+        self.with_config = with_config
+        if with_config:
+            self.add_argument(
+                "--config", metavar="FILE.yaml", help="fills the options it names"
+            )
+
+    def parse_args(self, args: Optional[List[str]] = None, namespace=None):  # type: ignore[override]
+        args = sys.argv[1:] if args is None else list(args)
+        if self.with_config:
+            first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+            first.add_argument("--config")
+            config = first.parse_known_args(args)[0].config
+            if config is not None:
+                # Config values go first and are parsed like typed ones, so the
+                # same checks hold and the command line wins.
+                args = self._config_arguments(config) + args
+        return super().parse_args(args, namespace)
+
+    def _config_arguments(self, path: str) -> List[str]:
+        arguments: List[str] = []
+        for key, value in load_config(path).items():
+            option = "--" + str(key).replace("_", "-")
+            action = self._option_string_actions.get(option)
+            if action is None or option in ("--config", "--help"):
+                known = sorted(
+                    o for o in self._option_string_actions if o.startswith("--")
+                )
+                self.error(
+                    f"{path}: unknown key '{key}'. Known: "
+                    + ", ".join(o[2:] for o in known)
+                )
+            if action.nargs == 0:
+                self.error(f"{path}: key '{key}' cannot stand in a config file")
+            values = value if isinstance(value, list) else [value]
+            if value is None:
+                continue
+            if action.nargs in ("*", "+"):
+                arguments += [option, *map(str, values)]
+            else:
+                arguments.append(f"{option}={values[0] if len(values) == 1 else value}")
+        return arguments
+
+
+def load_config(path: str) -> Dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+      GmotError: the file is missing, is not YAML, or is not a mapping.
+    """
+    import yaml
+
+    try:
+        with open(path, encoding="utf-8") as f:
+            config = yaml.safe_load(f)
+    except OSError as error:
+        raise GmotError(f"--config {path}: {error.strerror}. Give an existing file.") from None
+    except yaml.YAMLError as error:
+        raise GmotError(f"--config {path}: not valid YAML: {error}") from None
+    if config is None:
+        return {}
+    if not isinstance(config, dict):
+        raise GmotError(
+            f"--config {path}: expected 'option: value' lines, found a "
+            f"{type(config).__name__}"
+        )
+    return config
+
+
+def str2bool(value: str) -> bool:
+    """``true/false``, ``1/0``, ``yes/no``, as icefall's users write them."""
+    lowered = str(value).lower()
+    if lowered in ("1", "true", "yes", "y", "t"):
+        return True
+    if lowered in ("0", "false", "no", "n", "f"):
+        return False
+    raise argparse.ArgumentTypeError(f"expected true or false, found '{value}'")
+
+
+def run(main: Callable[[], Any]) -> None:
+    """Run a script's ``main``; a :class:`GmotError` becomes one clear line."""
+    setup_logging()
+    try:
+        main()
+    except GmotError as error:
+        logging.getLogger("gmot").debug("traceback", exc_info=True)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command to go on", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,113 @@
+"""What every floor of the house uses: errors for people, atomic files, a log."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Iterator, Union
+
+PathLike = Union[str, Path]
+
+
+class GmotError(Exception):
+    """An error the user can mend.
+
+    The message says what was found, where, what was expected and what to do
+    next. Scripts print it without a traceback and exit with status 1.
+    """
+
+
+@contextlib.contextmanager
+def atomic_path(path: PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it there on success.
+
+    The product appears complete or not at all. Works for files and for
+    folders (the body may create either under the name it is given); a folder
+    of that name is replaced. The suffixes of ``path`` are kept, because
+    writers choose their format by them.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".tmp-{os.getpid()}-{path.name}"
+    _remove(temporary)
+    try:
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            _remove(path)
+        os.replace(temporary, path)
+    finally:
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.exists():
+        path.unlink()
+
+
+def write_json(path: PathLike, value: Any) -> None:
+    """Write ``value`` as JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(
+            json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+        )
+
+
+def read_json(path: PathLike) -> Any:
+    """Read a JSON file.
+
+    Raises:
+      GmotError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise GmotError(
+            f"{path}: not found. Run the stage that makes it first."
+        ) from None
+    except ValueError as error:
+        raise GmotError(
+            f"{path}: not valid JSON ({error}). Delete it and run its stage again."
+        ) from None
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short stable name for some content (strings, bytes, numbers)."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else str(part).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:16]
+
+
+def require_file(path: PathLike, what: str, remedy: str) -> Path:
+    """Return ``path``.
+
+    Raises:
+      GmotError: it is not an existing, non-empty file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise GmotError(f"{what}: {path} is not there. {remedy}")
+    if path.stat().st_size == 0:
+        raise GmotError(f"{what}: {path} is empty. {remedy}")
+    return path
+
+
+def setup_logging(level: int = logging.INFO, log_file: Union[PathLike, None] = None) -> None:
+    """Log to stderr (and to ``log_file``) as ``date time level message``."""
+    handlers: list = [logging.StreamHandler()]
+    if log_file is not None:
+        Path(log_file).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
+    logging.basicConfig(
+        level=level,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+        handlers=handlers,
+        force=True,
+    )
