@@ -1,0 +1,1 @@
+"""Tokens, words and language models; needs nothing but jieba."""

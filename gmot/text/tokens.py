@@ -1,0 +1,143 @@
+"""Symbol tables, the units a recogniser outputs, and the units it is scored in."""
+
+import re
+from pathlib import Path
+from typing import Dict, Iterable, List
+
+from gmot.common import GmotError, PathLike, atomic_path, fingerprint, require_file
+
+BLANK = "<blk>"
+BLANK_ID = 0
+UNK = "<unk>"
+UNK_ID = 1
+
+
+class SymbolTable:
+    """Symbols numbered from 0, kept as icefall's ``symbol id`` lines.
+
+    Args:
+      symbols: distinct, non-empty, without white space; the position is the id.
+      origin: where they come from, for error messages.
+
+    Raises:
+      GmotError: a symbol is repeated, is empty or has white space in it, or the
+        table does not begin with :attr:`first_symbols`.
+    """
+
+    #: The symbols a table of this kind begins with.
+    first_symbols: List[str] = []
+
+    def __init__(self, symbols: Iterable[str], origin: PathLike = "symbols"):
+        self.symbols = list(symbols)
+        self.ids: Dict[str, int] = {symbol: i for i, symbol in enumerate(self.symbols)}
+        first = self.first_symbols
+        if self.symbols[: len(first)] != first:
+            raise GmotError(
+                f"{origin}: begins with {self.symbols[: len(first)]}, expected {first}. "
+                "Make the lang folder again (local/prepare_lang.py)."
+            )
+        if len(self.ids) != len(self.symbols):
+            repeated = sorted(s for s in self.ids if self.symbols.count(s) > 1)
+            raise GmotError(f"{origin}: symbols stand more than once: {repeated[:5]}.")
+        broken = [s for s in self.symbols if s.split() != [s]]
+        if broken:
+            raise GmotError(f"{origin}: symbols are empty or have white space: {broken[:5]}.")
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def __contains__(self, symbol: str) -> bool:
+        return symbol in self.ids
+
+    def decode(self, ids: Iterable[int]) -> List[str]:
+        """The symbols of some ids."""
+        return [self.symbols[i] for i in ids]
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name of the whole table, symbols and order."""
+        return fingerprint(*self.symbols)
+
+    def save(self, path: PathLike) -> None:
+        with atomic_path(path) as temporary:
+            lines = (f"{symbol} {i}\n" for i, symbol in enumerate(self.symbols))
+            temporary.write_text("".join(lines), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: PathLike):
+        """Read ``symbol id`` lines, ids ascending from 0.
+
+        Raises:
+          GmotError: the file is missing or malformed.
+        """
+        require_file(path, "Symbol table", "Make the lang folder first (local/prepare_lang.py).")
+        symbols: List[str] = []
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, 1):
+            fields = line.split()
+            if len(fields) != 2 or fields[1] != str(len(symbols)):
+                raise GmotError(
+                    f"{path}, line {number}: found '{line}', expected 'symbol {len(symbols)}'."
+                )
+            symbols.append(fields[0])
+        return cls(symbols, origin=path)
+
+
+class TokenTable(SymbolTable):
+    """The outputs of the model: ``<blk>``, ``<unk>``, then pieces.
+
+    Disambiguation symbols are no outputs; they are added where graphs are made.
+    """
+
+    first_symbols = [BLANK, UNK]
+
+    @classmethod
+    def from_pieces(cls, pieces: Iterable[str]) -> "TokenTable":
+        """The table of some pieces: sorted, so that it does not depend on their order."""
+        return cls([BLANK, UNK, *sorted(set(pieces) - {BLANK, UNK})])
+
+    def encode(self, pieces: Iterable[str]) -> List[int]:
+        """The ids of some pieces; a piece that is not in the table becomes ``<unk>``."""
+        return [self.ids.get(piece, UNK_ID) for piece in pieces]
+
+
+class WordTable(SymbolTable):
+    """Words of the decoding graph: ``<eps>``, words, then ``#0 <s> </s>``."""
+
+    first_symbols = ["<eps>"]
+    last_symbols = ["#0", "<s>", "</s>"]
+
+    def __init__(self, symbols: Iterable[str], origin: PathLike = "words"):
+        super().__init__(symbols, origin)
+        if self.symbols[-3:] != self.last_symbols:
+            raise GmotError(
+                f"{origin}: ends with {self.symbols[-3:]}, expected {self.last_symbols}. "
+                "Make the lang folder again (local/prepare_lang.py)."
+            )
+
+    @classmethod
+    def from_words(cls, words: Iterable[str]) -> "WordTable":
+        """The table of some words: sorted, so that it does not depend on their order."""
+        return cls([*cls.first_symbols, *sorted(set(words)), *cls.last_symbols])
+
+    @property
+    def words(self) -> List[str]:
+        """The real words."""
+        return self.symbols[1:-3]
+
+
+def characters(text: str) -> List[str]:
+    """The units a text is scored in: every character but spaces; ``<unk>`` is one unit."""
+    return re.findall(rf"{UNK}|\S", text)
+
+
+def pieces_to_text(pieces: Iterable[str]) -> str:
+    """Join pieces into a text, without spaces.
+
+    ``##``, the mark of a continuation, is dropped. Letters come out in upper
+    case, as in normalised text, because many tokenizers lower them.
+    """
+    return "".join(
+        piece if piece == UNK else (piece[2:] or piece if piece[:2] == "##" else piece).upper()
+        for piece in pieces
+    )

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Make the lang folder out of the training transcripts alone.
+
+tokens.txt has the pieces into which the teacher's tokenizer splits them,
+words.txt and lexicon.txt their words and single characters, text the
+transcripts in words. What the other parts hold beyond that is counted, printed
+and written to report.json.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from gmot.cli import ArgumentParser, run  # noqa: E402
+
+
+def get_parser() -> ArgumentParser:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--manifest-dir", required=True, help="holds the manifests")
+    parser.add_argument("--prefix", required=True, help="first part of their names")
+    parser.add_argument("--train-part", default="train", help="makes tokens, words and text")
+    parser.add_argument("--other-parts", nargs="*", default=[], help="are compared with it")
+    parser.add_argument("--teacher", required=True, help="folder of the language model")
+    parser.add_argument("--lang-dir", required=True, help="gets the files")
+    return parser
+
+
+def main() -> None:
+    args = get_parser().parse_args()
+    import logging
+
+    from gmot.common import GmotError, write_json
+    from gmot.data.manifests import load_supervisions
+    from gmot.teacher import TeacherTokenizer
+    from gmot.text.lang import Lang, describe_part
+
+    tokenizer = TeacherTokenizer(args.teacher)
+    texts = {
+        part: [text for _, text in load_supervisions(args.manifest_dir, args.prefix, part)]
+        for part in dict.fromkeys([args.train_part, *args.other_parts])
+    }
+    if not any(text.strip() for text in texts[args.train_part]):
+        raise GmotError(
+            f"{args.manifest_dir}: the transcripts of '{args.train_part}' are empty. "
+            "Check the text of the corpus and run the manifests stage again."
+        )
+    lang = Lang.from_texts(texts[args.train_part], tokenizer.tokenize)
+    report = {
+        "tokens": len(lang.tokens),
+        "words": len(lang.words.words),
+        "text_unknown": sum(words.count("<unk>") for words in lang.text),
+        "parts": {
+            part: describe_part(part_texts, tokenizer, lang.tokens)
+            for part, part_texts in texts.items()
+        },
+    }
+    lang.save(args.lang_dir)
+    write_json(Path(args.lang_dir) / "report.json", report)
+    for part, found in report["parts"].items():
+        logging.info(
+            "%s: %d utterances, %d pieces; not among the tokens: %d pieces (%d distinct: %s); "
+            "utterances with digits or Latin letters: %d; characters that the teacher lacks: %d",
+            part,
+            found["utterances"],
+            found["pieces"],
+            found["oov_pieces"],
+            len(found["oov"]),
+            " ".join(list(found["oov"])[:10]) or "none",
+            found["utterances_with_digits_or_latin"],
+            sum(found["lacking_in_teacher"].values()),
+        )
+    logging.info(
+        "%s: %d tokens, %d words, %d sentences",
+        args.lang_dir,
+        len(lang.tokens),
+        len(lang.words.words),
+        len(lang.text),
+    )
+
+
+if __name__ == "__main__":
+    run(main)
