@@ -1,0 +1,336 @@
+"""Filter banks of a corpus, computed once: parallel, resumable, in a few files.
+
+The utterances of a part are divided into splits that depend on the data alone.
+Each split is one archive, its cuts and, written last, its summary; a run that
+was killed goes on with the splits that have no summary, and the product is the
+same as that of an uninterrupted run, whatever the number of processes.
+"""
+
+import gzip
+import logging
+import multiprocessing
+import os
+import shutil
+import threading
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gmot.common import (
+    GmotError,
+    PathLike,
+    atomic_path,
+    fingerprint,
+    read_json,
+    require_file,
+    write_json,
+)
+from gmot.data.manifests import manifest_path
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # raise it when the same input gives other features
+MIN_DURATION = 0.1  # seconds; nothing shorter can be recognised
+MIN_STD = 1e-3  # of a bin that never changes
+
+
+def cuts_path(fbank_dir: PathLike, prefix: str, part: str) -> Path:
+    """Where the cuts of a part lie."""
+    return Path(fbank_dir) / f"{prefix}_cuts_{part}.jsonl.gz"
+
+
+def load_cuts(fbank_dir: PathLike, prefix: str, part: str) -> List[Any]:
+    """The cuts of a part, with features that load, without their recordings.
+
+    Feature files are found relative to ``fbank_dir``, so that the folder may be
+    moved or copied.
+
+    Raises:
+      GmotError: the manifest is missing, broken or empty.
+    """
+    from lhotse import CutSet
+
+    import gmot.data.archive  # noqa: F401 (registers the storage)
+
+    path = require_file(
+        cuts_path(fbank_dir, prefix, part), f"cuts of '{part}'", "Run the fbank stage first."
+    )
+    try:
+        cuts = list(CutSet.from_jsonl_lazy(path))
+    except Exception as error:  # lhotse raises what its parsers raise
+        raise GmotError(
+            f"{path}: not a manifest of cuts ({type(error).__name__}: {error}). "
+            "Delete it and run the fbank stage again."
+        ) from error
+    if not cuts:
+        raise GmotError(f"{path}: holds no utterance. Run the fbank stage again.")
+    places: Dict[str, str] = {}
+    for cut in cuts:
+        if not cut.has_features:
+            raise GmotError(f"{path}: '{cut.id}' has no features. Run the fbank stage again.")
+        stored = cut.features.storage_path
+        if stored not in places:
+            beside = Path(fbank_dir) / stored
+            places[stored] = str(beside.absolute()) if beside.exists() else stored
+        cut.features.storage_path = places[stored]
+        cut.recording = None
+    return cuts
+
+
+def load_cmvn(fbank_dir: PathLike, prefix: str) -> Tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the training part's features, each ``(F,)`` float32.
+
+    Raises:
+      GmotError: they have not been computed, or are not usable.
+    """
+    path = Path(fbank_dir) / f"{prefix}_cmvn.json"
+    stored = read_json(path)
+    mean = torch.tensor(stored["mean"], dtype=torch.float32)
+    std = torch.tensor(stored["std"], dtype=torch.float32)
+    if mean.shape != std.shape or not torch.isfinite(mean).all() or not (std > 0).all():
+        raise GmotError(f"{path}: not statistics of features. Run the fbank stage again.")
+    return mean, std
+
+
+def compute_fbank(
+    prefix: str,
+    part: str,
+    manifest_dir: PathLike,
+    fbank_dir: PathLike,
+    num_mel_bins: int = 80,
+    speeds: Sequence[float] = (),
+    num_jobs: int = 1,
+    write_cmvn: bool = False,
+) -> int:
+    """Compute and store the features of one part.
+
+    Args:
+      prefix: first part of the file names.
+      part: which part.
+      manifest_dir: holds its manifests.
+      fbank_dir: gets ``<prefix>_cuts_<part>.jsonl.gz`` and the folder
+        ``<prefix>_feats_<part>``.
+      num_mel_bins: of the filter bank.
+      speeds: factors of additional copies; their ids end in ``_sp<factor>``.
+      num_jobs: processes, of one thread each.
+      write_cmvn: also write ``<prefix>_cmvn.json``, mean and standard deviation
+        over all frames.
+
+    Returns:
+      The number of cuts.
+
+    Raises:
+      GmotError: a manifest is missing, or not one utterance could be read.
+    """
+    product = cuts_path(fbank_dir, prefix, part)
+    folder = Path(fbank_dir) / f"{prefix}_feats_{part}"
+    source = {"made_from": _fingerprint(manifest_dir, prefix, part, num_mel_bins, speeds)}
+    marker = folder / "source.json"
+    if not marker.is_file() or read_json(marker) != source:
+        # The cuts go first: they must never name features that are not there.
+        product.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_json(marker, source)
+
+    names = sorted(path.name[:-5] for path in folder.glob("split-*.json"))
+    if not product.exists():
+        splits = _splits(_make_cuts(manifest_dir, prefix, part, speeds))
+        missing = {name: cuts for name, cuts in splits.items() if name not in set(names)}
+        if len(missing) < len(splits):
+            log.info("%s: %d of %d splits are there", part, len(names), len(splits))
+        _run(missing, part, folder, num_mel_bins, num_jobs)
+        names = sorted(splits)
+        _merge(names, folder, product)
+    summaries = [read_json(folder / f"{name}.json") for name in names]
+    _report_failures(summaries, Path(fbank_dir) / f"{prefix}_excluded_{part}.txt", part)
+    if write_cmvn:
+        _write_cmvn(summaries, Path(fbank_dir) / f"{prefix}_cmvn.json")
+    return sum(summary["num_cuts"] for summary in summaries)
+
+
+def _fingerprint(manifest_dir: PathLike, prefix: str, part: str, *options: Any) -> str:
+    contents = []
+    for kind in ("recordings", "supervisions"):
+        path = require_file(
+            manifest_path(manifest_dir, prefix, kind, part),
+            f"{kind} of '{part}'",
+            "Run the manifests stage first.",
+        )
+        try:
+            contents.append(gzip.decompress(path.read_bytes()))
+        except (OSError, EOFError) as error:
+            raise GmotError(
+                f"{path}: broken ({error}). Delete it and run the manifests stage again."
+            ) from None
+    return fingerprint(FORMAT, *map(repr, options), *contents)
+
+
+def _make_cuts(
+    manifest_dir: PathLike, prefix: str, part: str, speeds: Sequence[float]
+) -> List[Any]:
+    """One cut per supervision, of the same id, then the copies of other speeds."""
+    from lhotse import CutSet, RecordingSet, SupervisionSet
+
+    recordings = RecordingSet.from_file(manifest_path(manifest_dir, prefix, "recordings", part))
+    supervisions = SupervisionSet.from_file(
+        manifest_path(manifest_dir, prefix, "supervisions", part)
+    )
+    whole = CutSet.from_manifests(recordings=recordings, supervisions=supervisions)
+    cuts = [
+        trimmed.with_id(trimmed.supervisions[0].id)
+        for cut in whole
+        for trimmed in cut.trim_to_supervisions(keep_overlapping=False)
+    ]
+    if not cuts:
+        raise GmotError(
+            f"{manifest_path(manifest_dir, prefix, 'supervisions', part)}: holds no utterance "
+            "with a recording. Run the manifests stage again."
+        )
+    return cuts + [cut.perturb_speed(factor) for factor in speeds for cut in cuts]
+
+
+def _splits(cuts: List[Any]) -> Dict[str, List[Any]]:
+    """At most a hundred splits, of 250 cuts or more."""
+    size = max(250, -(-len(cuts) // 100))
+    return {
+        f"split-{i:03d}": cuts[start : start + size]
+        for i, start in enumerate(range(0, len(cuts), size))
+    }
+
+
+def _run(
+    splits: Dict[str, List[Any]], part: str, folder: Path, num_mel_bins: int, num_jobs: int
+) -> None:
+    total = sum(map(len, splits.values()))
+    tasks = [(cuts, folder, name, num_mel_bins) for name, cuts in splits.items()]
+    num_jobs = min(num_jobs, len(tasks))
+    with tqdm(total=total, desc=f"fbank of {part}", unit="utterance", disable=None) as progress:
+        for done in _run_tasks(tasks, num_jobs):
+            progress.update(done)
+
+
+def _run_tasks(tasks: List[Tuple], num_jobs: int) -> Iterator[int]:
+    if num_jobs <= 1:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield from (_compute_split(*task) for task in tasks)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    # A forked copy of torch can hang in its threads; a spawned one cannot.
+    with ProcessPoolExecutor(
+        num_jobs, multiprocessing.get_context("spawn"), initializer=_start_worker
+    ) as pool:
+        futures = [pool.submit(_compute_split, *task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _start_worker() -> None:
+    # Matrices this small are computed 13 times faster by one thread than by many.
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        parent.join()  # the parent was killed: nobody will collect the result
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _compute_split(cuts: List[Any], folder: Path, name: str, num_mel_bins: int) -> int:
+    """Make one split: archive, cuts and, last, the summary."""
+    from lhotse import CutSet, Fbank, FbankConfig
+    from lhotse.utils import fastcopy
+
+    from gmot.data.archive import HalfArchiveReader, HalfArchiveWriter
+
+    rate = cuts[0].sampling_rate
+    extractor = Fbank(FbankConfig(sampling_rate=rate, num_filters=num_mel_bins))
+    archive = folder / f"{name}.f16"
+    done, failures = [], []
+    with atomic_path(archive) as temporary, HalfArchiveWriter(temporary) as writer:
+        for cut in cuts:
+            if cut.duration < MIN_DURATION:
+                failures.append([cut.id, f"{cut.duration} s, shorter than {MIN_DURATION} s"])
+                continue
+            try:
+                # A header that was fine does not say that the samples are.
+                samples = cut.load_audio()
+            except Exception as error:
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+                failures.append([cut.id, f"unreadable audio: {reason}"])
+                continue
+            features = extractor.extract_from_samples_and_store(
+                samples, writer, rate, offset=cut.start, channel=cut.channel
+            )
+            features.recording_id = cut.recording_id
+            features.storage_path = f"{folder.name}/{archive.name}"
+            done.append(fastcopy(cut, features=features))
+    sums, squares = np.zeros(num_mel_bins), np.zeros(num_mel_bins)
+    for cut in done:  # statistics of what is stored, not of what was rounded to it
+        values = HalfArchiveReader(archive).read(cut.features.storage_key).astype(np.float64)
+        sums += values.sum(axis=0)
+        squares += (values**2).sum(axis=0)
+    with atomic_path(folder / f"{name}.jsonl.gz") as temporary:
+        CutSet.from_cuts(done).to_file(temporary)
+    write_json(
+        folder / f"{name}.json",
+        {
+            "num_cuts": len(done),
+            "failures": failures,
+            "num_frames": sum(cut.num_frames for cut in done),
+            "sum": sums.tolist(),
+            "sum_of_squares": squares.tolist(),
+        },
+    )
+    return len(cuts)
+
+
+def _merge(names: Sequence[str], folder: Path, product: Path) -> None:
+    if not any(read_json(folder / f"{name}.json")["num_cuts"] for name in names):
+        _, reason = read_json(folder / f"{names[0]}.json")["failures"][0]
+        shutil.rmtree(folder)
+        raise GmotError(
+            f"{product}: not one utterance could be read; the first: {reason}. "
+            "Is the audio still where the manifests say?"
+        )
+    with atomic_path(product) as temporary, gzip.open(temporary, "wb") as merged:
+        for name in names:
+            with gzip.open(folder / f"{name}.jsonl.gz", "rb") as split:
+                shutil.copyfileobj(split, merged)
+
+
+def _report_failures(summaries: Sequence[Dict], report: Path, part: str) -> None:
+    failures = [failure for summary in summaries for failure in summary["failures"]]
+    if failures:
+        with atomic_path(report) as path:
+            path.write_text("".join(f"{i}\t{r}\n" for i, r in failures), encoding="utf-8")
+        log.warning(
+            "part '%s': %d utterances left out, the first: %s (%s); all in %s",
+            part,
+            len(failures),
+            *failures[0],
+            report,
+        )
+    else:
+        report.unlink(missing_ok=True)
+
+
+def _write_cmvn(summaries: Sequence[Dict], path: Path) -> None:
+    frames = sum(summary["num_frames"] for summary in summaries)
+    mean = np.sum([summary["sum"] for summary in summaries], axis=0) / frames
+    squares = np.sum([summary["sum_of_squares"] for summary in summaries], axis=0) / frames
+    std = np.sqrt(np.maximum(squares - mean**2, MIN_STD**2))
+    write_json(path, {"num_frames": frames, "mean": mean.tolist(), "std": std.tolist()})

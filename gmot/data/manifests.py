@@ -1,0 +1,249 @@
+"""Corpora as lhotse manifests: one recording and one supervision set per part.
+
+The input is a Kaldi-style folder per part (``wav.scp``, ``text``, optionally
+``segments`` and ``utt2spk``) or whatever one of lhotse's recipes reads. The
+text of the manifests is normalised once, here, and never again.
+"""
+
+import gzip
+import inspect
+import json
+import logging
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import List, Optional, Sequence, Set, Tuple
+
+from gmot.common import GmotError, PathLike, atomic_path, require_file
+from gmot.data.kaldi import Part, read_kaldi_part, refuse_repeated
+
+log = logging.getLogger(__name__)
+
+
+def manifest_path(manifest_dir: PathLike, prefix: str, kind: str, part: str) -> Path:
+    """Where a manifest lies; ``kind`` is ``recordings`` or ``supervisions``."""
+    return Path(manifest_dir) / f"{prefix}_{kind}_{part}.jsonl.gz"
+
+
+def load_supervisions(manifest_dir: PathLike, prefix: str, part: str) -> List[Tuple[str, str]]:
+    """The transcripts of a part, as ``(utterance id, text)`` in the manifest's order.
+
+    Raises:
+      GmotError: the manifest is missing, broken or empty.
+    """
+    path = require_file(
+        manifest_path(manifest_dir, prefix, "supervisions", part),
+        f"supervisions of '{part}'",
+        "Run the manifests stage first.",
+    )
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            records = [json.loads(line) for line in lines]
+        pairs = [(record["id"], record["text"]) for record in records]
+    except (OSError, EOFError, ValueError, KeyError) as error:
+        raise GmotError(
+            f"{path}: not a supervision manifest ({type(error).__name__}: {error}). "
+            "Delete it and run the manifests stage again."
+        ) from None
+    if not pairs:
+        raise GmotError(f"{path}: holds no utterance. Run the manifests stage again.")
+    return pairs
+
+
+def prepare_manifests(
+    corpus_dir: PathLike,
+    prefix: str,
+    parts: Sequence[str],
+    manifest_dir: PathLike,
+    recipe: Optional[str] = None,
+    sampling_rate: int = 16000,
+    normalize_command: Optional[str] = None,
+    num_jobs: int = 4,
+) -> List[Part]:
+    """Make the manifests of a corpus.
+
+    Utterances that cannot be used (no audio, unreadable audio, another sampling
+    rate, no text) are left out and listed in ``excluded.txt``.
+
+    Args:
+      corpus_dir: holds a Kaldi-style folder per part, or is what the recipe reads.
+      prefix: first part of the file names, usually the corpus' name.
+      parts: which parts.
+      manifest_dir: gets the manifests.
+      recipe: name of one of lhotse's recipes, or None for Kaldi-style folders.
+      sampling_rate: in Hz, of all audio.
+      normalize_command: shell command that filters one transcript a line.
+      num_jobs: audio files opened at a time.
+
+    Returns:
+      What was made, part by part.
+
+    Raises:
+      GmotError: an input is missing or contradictory, or nothing is left of a part.
+    """
+    if recipe is None:
+        found = [read_kaldi_part(Path(corpus_dir) / part, part, num_jobs) for part in parts]
+    else:
+        found = _run_recipe(recipe, corpus_dir, parts, num_jobs)
+    for part in found:
+        _check_audio(part, sampling_rate)
+    if normalize_command is not None:
+        _normalize(found, normalize_command)
+    for part in found:
+        for utterance, supervision in list(part.supervisions.items()):
+            if not (supervision.text or "").strip():
+                part.exclude(utterance, "empty transcript")
+        _report(part)
+    _warn_of_shared_ids(found)
+    _write(found, Path(manifest_dir), prefix)
+    return found
+
+
+def _run_recipe(
+    recipe: str, corpus_dir: PathLike, parts: Sequence[str], num_jobs: int
+) -> List[Part]:
+    import lhotse.recipes
+
+    prepare = getattr(lhotse.recipes, f"prepare_{recipe}", None)
+    if prepare is None:
+        known = sorted(n[8:] for n in dir(lhotse.recipes) if n.startswith("prepare_"))
+        raise GmotError(f"lhotse has no recipe '{recipe}'. It has: {', '.join(known)}")
+    if not Path(corpus_dir).is_dir():
+        raise GmotError(f"corpus folder {corpus_dir} is not there")
+    options = {}
+    if "num_jobs" in inspect.signature(prepare).parameters:
+        options["num_jobs"] = num_jobs
+    try:
+        manifests = prepare(corpus_dir, **options)
+    except (AssertionError, OSError, ValueError, KeyError) as error:
+        raise GmotError(
+            f"lhotse's recipe '{recipe}' cannot read {corpus_dir}: {type(error).__name__}: {error}"
+        ) from error
+    found = []
+    for name in parts:
+        if "supervisions" not in manifests.get(name, {}):
+            raise GmotError(
+                f"lhotse's recipe '{recipe}' has no part '{name}'; it made: "
+                f"{', '.join(map(str, manifests)) or 'nothing'}"
+            )
+        part = Part(name)
+        for kind in ("recordings", "supervisions"):
+            table = getattr(part, kind)
+            repeated = []
+            for item in manifests[name][kind]:
+                if item.id in table:
+                    repeated.append(item.id)
+                table[item.id] = item
+            refuse_repeated(repeated, f"{kind} of '{name}'")
+        for recording in part.recordings.values():
+            for source in recording.sources:
+                if source.type == "file":
+                    source.source = str(Path(source.source).absolute())
+        found.append(part)
+    return found
+
+
+def _check_audio(part: Part, sampling_rate: int) -> None:
+    for utterance, supervision in list(part.supervisions.items()):
+        recording = part.recordings.get(supervision.recording_id)
+        if recording is None:
+            part.exclude(utterance, f"no recording '{supervision.recording_id}'")
+        elif recording.sampling_rate != sampling_rate:
+            part.exclude(
+                utterance,
+                f"sampling rate {recording.sampling_rate} Hz, expected {sampling_rate} Hz",
+            )
+        elif recording.num_channels != 1:
+            part.exclude(utterance, f"{recording.num_channels} channels, expected 1")
+
+
+def _normalize(parts: Sequence[Part], command: str) -> None:
+    """Filter all transcripts by one run of a shell command, one a line."""
+    supervisions = [s for part in parts for s in part.supervisions.values()]
+    lines = [" ".join((s.text or "").split()) for s in supervisions]
+    result = subprocess.run(
+        command,
+        shell=True,
+        input="".join(line + "\n" for line in lines).encode(),
+        capture_output=True,
+        check=False,
+    )
+    errors = result.stderr.decode(errors="replace").strip()
+    if result.returncode != 0:
+        raise GmotError(
+            f"the normalisation command '{command}' failed with status {result.returncode}: "
+            f"{errors[-500:] or 'no message'}"
+        )
+    if errors:
+        log.info("%s: %s", command, errors)
+    try:
+        normalized = result.stdout.decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise GmotError(
+            f"the normalisation command '{command}' does not write UTF-8 ({error})"
+        ) from None
+    if normalized[-1] == "":
+        normalized.pop()
+    if len(normalized) != len(lines):
+        raise GmotError(
+            f"the normalisation command '{command}' made {len(normalized)} lines "
+            f"of {len(lines)}. It must write one line for each it reads, an empty one too."
+        )
+    for supervision, text in zip(supervisions, normalized):
+        supervision.text = text.strip()
+
+
+def _report(part: Part) -> None:
+    kept = len(part.supervisions)
+    reasons = Counter(reason.partition(":")[0] for _, reason in part.excluded)
+    summary = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(5))
+    if not kept:
+        example = part.excluded[0] if part.excluded else ("", "no utterance is listed")
+        raise GmotError(
+            f"part '{part.name}': none of {len(part.excluded)} utterances can be used "
+            f"({summary or 'none is listed'}); for example {example[0]}: {example[1]}"
+        )
+    if part.excluded:
+        log.warning(
+            "part '%s': %d of %d utterances left out (%s)",
+            part.name,
+            len(part.excluded),
+            kept + len(part.excluded),
+            summary,
+        )
+
+
+def _warn_of_shared_ids(parts: Sequence[Part]) -> None:
+    seen: Set[str] = set()
+    for part in parts:
+        shared = seen.intersection(part.supervisions)
+        if shared:
+            log.warning(
+                "part '%s' shares %d utterances with the parts before it, for example %s",
+                part.name,
+                len(shared),
+                min(shared),
+            )
+        seen.update(part.supervisions)
+
+
+def _write(parts: Sequence[Part], manifest_dir: Path, prefix: str) -> None:
+    from lhotse import RecordingSet, SupervisionSet
+
+    for part in parts:
+        used = {s.recording_id for s in part.supervisions.values()}
+        recordings = [r for key, r in part.recordings.items() if key in used]
+        for kind, manifest in (
+            ("recordings", RecordingSet.from_recordings(recordings)),
+            ("supervisions", SupervisionSet.from_segments(part.supervisions.values())),
+        ):
+            with atomic_path(manifest_path(manifest_dir, prefix, kind, part.name)) as path:
+                manifest.to_file(path)
+    excluded = manifest_dir / "excluded.txt"
+    lines = [f"{p.name}\t{key}\t{reason}\n" for p in parts for key, reason in p.excluded]
+    if lines:
+        with atomic_path(excluded) as path:
+            path.write_text("".join(lines), encoding="utf-8")
+        log.info("what was left out is listed in %s", excluded)
+    elif excluded.exists():
+        excluded.unlink()

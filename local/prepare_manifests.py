@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Make the manifests of a corpus: what audio there is and what is said in it.
+
+Reads Kaldi-style folders CORPUS/<part>/{wav.scp,text[,utt2spk][,segments]}, or
+with --recipe what lhotse's recipe of that name reads. Writes
+<prefix>_{recordings,supervisions}_<part>.jsonl.gz with normalised text and
+absolute paths, and excluded.txt with what could not be used and why.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from gmot.cli import ArgumentParser, run  # noqa: E402
+
+
+def get_parser() -> ArgumentParser:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus-dir", required=True, help="the corpus as it was received")
+    parser.add_argument("--prefix", required=True, help="first part of the file names")
+    parser.add_argument("--parts", nargs="+", required=True, help="for example train dev test")
+    parser.add_argument("--manifest-dir", required=True, help="gets the manifests")
+    parser.add_argument("--recipe", help="a recipe of lhotse; without it Kaldi-style folders")
+    parser.add_argument("--sampling-rate", type=int, default=16000, help="of all audio, in Hz")
+    parser.add_argument(
+        "--normalize-command", metavar="CMD", help="shell filter, one transcript a line"
+    )
+    parser.add_argument("--num-jobs", type=int, default=4, help="audio files opened at a time")
+    return parser
+
+
+def main() -> None:
+    args = get_parser().parse_args()
+    import logging
+
+    from gmot.data.manifests import prepare_manifests
+
+    parts = prepare_manifests(
+        corpus_dir=args.corpus_dir,
+        prefix=args.prefix,
+        parts=args.parts,
+        manifest_dir=args.manifest_dir,
+        recipe=args.recipe,
+        sampling_rate=args.sampling_rate,
+        normalize_command=args.normalize_command,
+        num_jobs=args.num_jobs,
+    )
+    for part in parts:
+        hours = sum(s.duration for s in part.supervisions.values()) / 3600
+        logging.info(
+            "%s: %d utterances, %.2f hours, %d left out",
+            part.name,
+            len(part.supervisions),
+            hours,
+            len(part.excluded),
+        )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Check cuts and features of each part and print what they consist of.
+
+Sampling rate, number of bins, one supervision per utterance and within it,
+text, feature files, and the statistics of the training part's features.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from gmot.cli import ArgumentParser, run  # noqa: E402
+
+
+def get_parser() -> ArgumentParser:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--prefix", required=True, help="first part of the file names")
+    parser.add_argument("--parts", nargs="+", required=True, help="for example train dev test")
+    parser.add_argument("--fbank-dir", required=True, help="holds cuts and features")
+    parser.add_argument("--sampling-rate", type=int, default=16000, help="expected, in Hz")
+    parser.add_argument("--num-mel-bins", type=int, default=80, help="expected")
+    return parser
+
+
+def main() -> None:
+    args = get_parser().parse_args()
+    import logging
+
+    from gmot.common import GmotError
+    from gmot.data.features import load_cmvn
+    from gmot.data.validate import validate_cuts
+
+    for part in args.parts:
+        statistics = validate_cuts(
+            args.fbank_dir, args.prefix, part, args.sampling_rate, args.num_mel_bins
+        )
+        logging.info("%s: %s", part, statistics)
+    mean, std = load_cmvn(args.fbank_dir, args.prefix)
+    if len(mean) != args.num_mel_bins:
+        raise GmotError(
+            f"statistics of {len(mean)} bins in {args.fbank_dir}, expected "
+            f"{args.num_mel_bins}. Run the fbank stage again."
+        )
+    logging.info(
+        "features: mean %.2f to %.2f, standard deviation %.2f to %.2f",
+        mean.min(),
+        mean.max(),
+        std.min(),
+        std.max(),
+    )
+
+
+if __name__ == "__main__":
+    run(main)
