@@ -1,0 +1,1 @@
+"""From log-probabilities to text: greedily, or through k2 graphs."""

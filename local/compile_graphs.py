@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""Compile the decoding graphs H (CTC topology) and HLG (with lexicon and language model).
+
+Needs k2. Greedy search does without these graphs. They are tied to the
+tokens and words of the lang folder and refused with any other.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from gmot.cli import ArgumentParser, run  # noqa: E402
+
+
+def get_parser() -> ArgumentParser:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--lang-dir", required=True, help="has tokens, words and lexicon")
+    parser.add_argument("--arpa", required=True, help="language model over the words")
+    parser.add_argument("--graph-dir", required=True, help="gets H.pt and HLG.pt")
+    return parser
+
+
+def main() -> None:
+    args = get_parser().parse_args()
+    import logging
+
+    from gmot.decode.lattice import compile_h, compile_hlg, save_graph
+    from gmot.text.lexicon import Lexicon
+    from gmot.text.tokens import TokenTable, WordTable
+
+    lang_dir, graph_dir = Path(args.lang_dir), Path(args.graph_dir)
+    tokens = TokenTable.load(lang_dir / "tokens.txt")
+    words = WordTable.load(lang_dir / "words.txt")
+    lexicon = Lexicon.load(lang_dir / "lexicon.txt")
+    h = compile_h(len(tokens))
+    logging.info("H: %d tokens, %d arcs", len(tokens), h.num_arcs)
+    hlg = compile_hlg(lexicon, tokens, words, args.arpa)
+    save_graph(graph_dir / "H.pt", h, tokens)
+    save_graph(graph_dir / "HLG.pt", hlg, tokens, words)
+    logging.info("%s: HLG: %d words, %d arcs", graph_dir, len(lexicon), hlg.num_arcs)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""Decode parts with a trained system and score them (stage 9).
+
+Epochs count from 1; --epoch 30 --avg 5 decodes with the mean of epochs 26 to
+30. All methods share one pass of the encoder. Leaves recogs, errs and
+cer-summary files in EXP/METHOD/ and a record of each result, with all that it
+depends on, in EXP/results.json.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from gmot.cli import ArgumentParser, run  # noqa: E402
+
+
+def get_parser() -> ArgumentParser:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--exp-dir", required=True, help="folder of one system")
+    parser.add_argument("--epoch", type=int, help="last epoch to use, from 1; default: the last")
+    parser.add_argument("--avg", type=int, default=1, help="epochs to average, --epoch included")
+    parser.add_argument("--prefix", required=True, help="first part of the cuts' names")
+    parser.add_argument("--fbank-dir", required=True, help="has the cuts and features")
+    parser.add_argument("--parts", nargs="+", default=["dev", "test"])
+    parser.add_argument("--lang-dir", required=True, help="that of the training")
+    parser.add_argument("--graph-dir", help="has H.pt and HLG.pt; greedy search does without")
+    parser.add_argument(
+        "--decoding-methods",
+        nargs="+",
+        default=["ctc-greedy-search"],
+        help="of: ctc-greedy-search; ctc-decoding (H, needs k2); 1best (HLG, needs k2)",
+    )
+    parser.add_argument(
+        "--max-duration", type=float, default=100.0, help="seconds of speech in a batch"
+    )
+    parser.add_argument("--num-workers", type=int, default=0, help="loading processes")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... or auto")
+    parser.add_argument("--num-threads", type=int, default=0, help="of torch; 0: all cores")
+
+    group = parser.add_argument_group("search of 1best")
+    group.add_argument("--search-beam", type=float, default=20.0, help="larger: slower, more exact")
+    group.add_argument("--output-beam", type=float, default=8.0, help="of the lattice")
+    group.add_argument("--min-active-states", type=int, default=30, help="a frame")
+    group.add_argument(
+        "--max-active-states", type=int, default=10000, help="a frame; lower it to save memory"
+    )
+    return parser
+
+
+def main() -> None:
+    args = get_parser().parse_args()
+    from gmot.training.decoding import decode
+
+    decode(args)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,225 @@
+import itertools
+import math
+
+import pytest
+import torch
+from toy import LEXICON, TEXT, TOKENS, WORDS, language_model, log_probs
+
+from gmot.common import GmotError
+from gmot.decode.greedy import ctc_greedy_search
+from gmot.decode.lattice import compile_h, compile_hlg, load_graph, one_best, save_graph
+from gmot.text.lexicon import Lexicon
+from gmot.text.ngram import read_arpa
+from gmot.text.tokens import TokenTable, WordTable
+
+k2 = pytest.importorskip("k2")
+
+
+def viterbi(row, labels):
+    """The best score of a path that collapses to labels: (T, C) -> float, by the CTC recursion."""
+    states = [0]
+    for label in labels:
+        states += [label, 0]
+    alpha = [float(row[0, s]) if i < 2 else -math.inf for i, s in enumerate(states)]
+    for frame in row[1:]:
+        before, alpha = alpha, []
+        for i, s in enumerate(states):
+            came = [before[i]] + ([before[i - 1]] if i else [])
+            if i > 1 and s and s != states[i - 2]:
+                came.append(before[i - 2])
+            alpha.append(max(came) + float(frame[s]))
+    return max(alpha[-2:])
+
+
+def every_sentence(model, longest):
+    """(words, pieces, natural log of the probability) of all short sentences."""
+    for n in range(longest + 1):
+        for words in itertools.product(LEXICON.words, repeat=n):
+            pieces = [TOKENS.ids[p] for w in words for p in LEXICON.spellings[w]]
+            yield list(words), pieces, model.sentence_log10_prob(words) * math.log(10)
+
+
+def decode(x, lens, hlg, **beams):
+    """Words, with no pruning to speak of."""
+    wide = dict(search_beam=1000.0, output_beam=1.0, max_active_states=100000)
+    return [WORDS.decode(ids) for ids in one_best(x, lens, hlg, **{**wide, **beams})]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_hlg_equals_exhaustive_search(tmp_path, order):
+    model, arpa = language_model(tmp_path, order)
+    hlg = compile_hlg(LEXICON, TOKENS, WORDS, arpa)
+    x = log_probs(12, 4, seed=order)
+    lens = torch.tensor([4, 1, 2, 3] * 3)
+    # Homophones and <unk> leave ties to the language model; it has none here.
+    sentences = list(every_sentence(model, 4))
+    changed = 0
+    for row, n, found in zip(x, lens.tolist(), decode(x, lens, hlg)):
+        scores = {tuple(w): viterbi(row[:n], p) + lm for w, p, lm in sentences if len(p) <= n}
+        best = max(scores, key=scores.get)
+        assert scores[tuple(found)] == pytest.approx(scores[best], abs=1e-4)
+        assert found == list(best)
+        changed += found != max(
+            ([*w] for w, p, _ in sentences if len(p) <= n),
+            key=lambda w: viterbi(
+                row[:n], [TOKENS.ids[p] for u in w for p in LEXICON.spellings[u]]
+            ),
+        )
+    assert changed  # the language model had a say
+
+
+def test_hlg_scores_are_those_of_acoustics_and_language_model(tmp_path):
+    """Total score of the best path, so that scales and natural logarithms are right."""
+    model, arpa = language_model(tmp_path, 2)
+    hlg = compile_hlg(LEXICON, TOKENS, WORDS, arpa)
+    x = log_probs(1, 4, seed=3)
+    lattice = k2.get_lattice(x, torch.tensor([4]), hlg, search_beam=1000.0, output_beam=1.0)
+    found = float(lattice.get_tot_scores(use_double_scores=True, log_semiring=False)[0])
+    expected = max(viterbi(x[0], p) + lm for _, p, lm in every_sentence(model, 4) if len(p) <= 4)
+    assert found == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_grammar_equals_kaldis(tmp_path, order):
+    kaldilm = pytest.importorskip("kaldilm")
+    from gmot.decode.lattice import _grammar_fst
+
+    _, arpa = language_model(tmp_path, order)
+    own = _grammar_fst(read_arpa(arpa), WORDS, arpa)
+    WORDS.save(tmp_path / "words.txt")
+    text = kaldilm.arpa2fst(
+        str(arpa), disambig_symbol="#0", read_symbol_table=str(tmp_path / "words.txt")
+    )
+    peer = k2.Fsa.from_openfst(text, acceptor=False)
+
+    def score_of(grammar, words):
+        """The best path that accepts the words, by relaxing all arcs until nothing changes."""
+        arcs = grammar.as_dict()["arcs"]
+        arcs = list(zip(arcs[:, :3].tolist(), grammar.scores.tolist()))
+        labels = [*(WORDS.ids[w] for w in words), -1]
+        best = {(0, 0): 0.0}  # (state, words read)
+        changed = True
+        while changed:
+            changed = False
+            for (source, target, label), weight in arcs:
+                for n, wanted in enumerate(labels):
+                    step = 0 if label == WORDS.ids["#0"] else 1 if label == wanted else None
+                    if step is None or (source, n) not in best:
+                        continue
+                    total = best[source, n] + weight
+                    if total > best.get((target, n + step), -math.inf) + 1e-9:
+                        best[target, n + step] = total
+                        changed = True
+        return best[max(t for (_, t, _), _ in arcs), len(labels)]
+
+    for words in [*TEXT, [], ["z", "z", "z"], ["y", "x1", "<unk>", "w"]]:
+        assert score_of(own, words) == pytest.approx(score_of(peer, words), abs=1e-4), words
+        assert math.isfinite(score_of(own, words))
+
+
+@pytest.mark.parametrize("tokens", [2, 5, 130])
+@pytest.mark.parametrize("scale", [0.05, 3.0])
+@pytest.mark.parametrize("beam", [0.1, 8.0])
+def test_h_equals_greedy_search(tokens, scale, beam):
+    x = log_probs(5, 30, tokens=tokens, seed=tokens, scale=scale)
+    lens = torch.tensor([7, 30, 1, 30, 19])
+    found = one_best(
+        x, lens, compile_h(tokens), search_beam=beam, output_beam=beam, min_active_states=0
+    )
+    assert found == ctc_greedy_search(x, lens)
+
+
+def test_h_merges_repeats_and_keeps_what_a_blank_parts():
+    path = torch.tensor([[2, 2, 0, 2, 1, 1]])
+    x = (10.0 * torch.nn.functional.one_hot(path, 3)).log_softmax(-1)
+    assert one_best(x, torch.tensor([6]), compile_h(3)) == [[2, 2, 1]]
+
+
+def test_utterances_without_frames(tmp_path):
+    x = log_probs(3, 4)
+    h = compile_h(len(TOKENS))
+    found = one_best(x, torch.tensor([0, 4, 0]), h)
+    assert found == [[], ctc_greedy_search(x, torch.tensor([0, 4, 0]))[1], []]
+    assert one_best(x[:2], torch.tensor([0, 0]), h) == [[], []]
+
+
+def test_no_path_is_none():
+    """A graph that wants three tokens finds no path through two frames."""
+    graph = k2.linear_fsa([2, 3, 4])
+    graph.aux_labels = graph.labels.clone()
+    x = log_probs(3, 3)
+    assert one_best(x, torch.tensor([3, 2, 3]), graph) == [[2, 3, 4], None, [2, 3, 4]]
+
+
+def test_results_do_not_depend_on_batch_mates(tmp_path):
+    _, arpa = language_model(tmp_path, 2)
+    hlg = compile_hlg(LEXICON, TOKENS, WORDS, arpa)
+    x, lens = log_probs(6, 12), torch.tensor([3, 12, 5, 8, 1, 12])
+    alone = [one_best(x[i : i + 1, :n], lens[i : i + 1], hlg)[0] for i, n in enumerate(lens)]
+    assert one_best(x, lens, hlg) == alone
+
+
+def test_graphs_survive_the_disk(tmp_path):
+    _, arpa = language_model(tmp_path, 3)
+    x, lens = log_probs(6, 12), torch.tensor([3, 12, 5, 8, 1, 12])
+    for graph, words in (
+        (compile_h(len(TOKENS)), None),
+        (compile_hlg(LEXICON, TOKENS, WORDS, arpa), WORDS),
+    ):
+        save_graph(tmp_path / "graph.pt", graph, TOKENS, words)
+        again = load_graph(tmp_path / "graph.pt", TOKENS, words)
+        assert torch.equal(again.arcs.values(), graph.arcs.values())
+        assert one_best(x, lens, again) == one_best(x, lens, graph)
+        state = torch.load(tmp_path / "graph.pt", weights_only=True)
+        assert {type(v) for v in state.values()} <= {str, torch.Tensor, type(None)}
+
+
+def test_graphs_of_other_tokens_or_words_are_refused(tmp_path):
+    path = tmp_path / "graph.pt"
+    save_graph(path, compile_h(len(TOKENS)), TOKENS)
+    other = TokenTable([*TOKENS.symbols[:-1], "d"])
+    with pytest.raises(GmotError, match="other tokens"):
+        load_graph(path, other)
+    with pytest.raises(GmotError, match="other words"):
+        load_graph(path, TOKENS, WORDS)
+    save_graph(path, compile_h(len(TOKENS)), TOKENS, WORDS)
+    with pytest.raises(GmotError, match="other words"):
+        load_graph(path, TOKENS, WordTable.from_words(["v"]))
+
+
+def test_missing_and_broken_graphs_are_refused(tmp_path):
+    with pytest.raises(GmotError, match="not there"):
+        load_graph(tmp_path / "H.pt", TOKENS)
+    (tmp_path / "H.pt").write_bytes(b"no graph")
+    with pytest.raises(GmotError, match="not a readable graph"):
+        load_graph(tmp_path / "H.pt", TOKENS)
+    torch.save({"format": "other"}, tmp_path / "H.pt")
+    with pytest.raises(GmotError, match="not a readable graph"):
+        load_graph(tmp_path / "H.pt", TOKENS)
+
+
+def test_graph_with_more_labels_than_outputs_is_refused():
+    with pytest.raises(GmotError, match="label 5, but the model has 5 outputs"):
+        one_best(log_probs(1, 3), torch.tensor([3]), compile_h(6))
+
+
+def test_too_many_tokens_for_h_are_refused():
+    with pytest.raises(GmotError, match="at most 10000"):
+        compile_h(21128)
+
+
+def test_parts_that_do_not_fit_are_refused(tmp_path):
+    _, arpa = language_model(tmp_path, 2)
+    with pytest.raises(GmotError, match=r"not there.*make_ngram"):
+        compile_hlg(LEXICON, TOKENS, WORDS, tmp_path / "none.arpa")
+    with pytest.raises(GmotError, match=r"no outputs of the model: \['d'\]"):
+        compile_hlg(Lexicon({"x1": ["d"]}), TOKENS, WORDS, arpa)
+    with pytest.raises(GmotError, match=r"words.txt lacks: \['v'\]"):
+        compile_hlg(Lexicon({"v": ["a"]}), TOKENS, WORDS, arpa)
+    with pytest.raises(GmotError, match="1 words of the language model"):
+        compile_hlg(
+            Lexicon({"x1": ["a"]}),
+            TOKENS,
+            WordTable.from_words(["<unk>", "x1", "x2", "y", "z"]),
+            arpa,
+        )
