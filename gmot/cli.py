@@ -36,9 +36,7 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
         self.with_config = with_config
         if with_config:
-            self.add_argument(
-                "--config", metavar="FILE.yaml", help="fills the options it names"
-            )
+            self.add_argument("--config", metavar="FILE.yaml", help="fills the options it names")
 
     def parse_args(self, args: Optional[List[str]] = None, namespace=None):  # type: ignore[override]
         args = sys.argv[1:] if args is None else list(args)
@@ -58,12 +56,9 @@ class ArgumentParser(argparse.ArgumentParser):
             option = "--" + str(key).replace("_", "-")
             action = self._option_string_actions.get(option)
             if action is None or option in ("--config", "--help"):
-                known = sorted(
-                    o for o in self._option_string_actions if o.startswith("--")
-                )
+                known = sorted(o for o in self._option_string_actions if o.startswith("--"))
                 self.error(
-                    f"{path}: unknown key '{key}'. Known: "
-                    + ", ".join(o[2:] for o in known)
+                    f"{path}: unknown key '{key}'. Known: " + ", ".join(o[2:] for o in known)
                 )
             if action.nargs == 0:
                 self.error(f"{path}: key '{key}' cannot stand in a config file")
@@ -96,8 +91,7 @@ def load_config(path: str) -> Dict[str, Any]:
         return {}
     if not isinstance(config, dict):
         raise GmotError(
-            f"--config {path}: expected 'option: value' lines, found a "
-            f"{type(config).__name__}"
+            f"--config {path}: expected 'option: value' lines, found a {type(config).__name__}"
         )
     return config
 

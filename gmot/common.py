@@ -1,6 +1,7 @@
 """What every floor of the house uses: errors for people, atomic files, a log."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import logging
@@ -31,8 +32,10 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f".tmp-*-{glob.escape(path.name)}"):
+        if not _is_running(int(stale.name.split("-")[1])):
+            _remove(stale)  # what a killed process left
     temporary = path.parent / f".tmp-{os.getpid()}-{path.name}"
-    _remove(temporary)
     try:
         yield temporary
         if temporary.is_dir() and path.is_dir():
@@ -40,6 +43,18 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         _remove(temporary)
+
+
+def _is_running(pid: int) -> bool:
+    if pid == os.getpid():
+        return False  # an earlier process of the same number
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _remove(path: Path) -> None:
@@ -66,9 +81,7 @@ def read_json(path: PathLike) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise GmotError(
-            f"{path}: not found. Run the stage that makes it first."
-        ) from None
+        raise GmotError(f"{path}: not found. Run the stage that makes it first.") from None
     except ValueError as error:
         raise GmotError(
             f"{path}: not valid JSON ({error}). Delete it and run its stage again."

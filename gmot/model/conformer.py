@@ -1,0 +1,165 @@
+"""Conformer encoder (Gulati et al., 2020) with relative positions.
+
+Batch mates never change an utterance's output: attention masks padded frames,
+the convolution module zeroes them, and it normalises by layer (where the
+original has batch normalisation).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class RelativePositions(nn.Module):
+    """Sinusoids of the distances T-1 ... -(T-1) (Dai et al., 2019).
+
+    Returns ``(2T-1, d_model)`` for a sequence of T frames.
+    """
+
+    def __init__(self, d_model: int):
+        super().__init__()
+        rates = torch.exp(torch.arange(0, d_model, 2) * (-math.log(10000.0) / d_model))
+        self.register_buffer("rates", rates, persistent=False)
+
+    def forward(self, num_frames: int) -> Tensor:
+        distances = torch.arange(
+            num_frames - 1, -num_frames, -1, device=self.rates.device, dtype=torch.float32
+        )
+        angles = distances[:, None] * self.rates
+        return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)
+
+
+class RelativeAttention(nn.Module):
+    """Multi-head self-attention with relative positions (Dai et al., 2019, 3.3)."""
+
+    def __init__(self, d_model: int, num_heads: int, dropout: float):
+        super().__init__()
+        if d_model % num_heads:
+            raise ValueError(f"d_model {d_model} is not a multiple of num_heads {num_heads}")
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.in_proj = nn.Linear(d_model, 3 * d_model)
+        self.pos_proj = nn.Linear(d_model, d_model, bias=False)
+        self.out_proj = nn.Linear(d_model, d_model)
+        head = d_model // num_heads
+        self.content_bias = nn.Parameter(torch.zeros(num_heads, head))
+        self.position_bias = nn.Parameter(torch.zeros(num_heads, head))
+
+    def forward(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """x (N, T, C), positions (2T-1, C), mask (N, T) True at padding -> (N, T, C)."""
+        n, t, c = x.shape
+        h = self.num_heads
+        q, k, v = self.in_proj(x).view(n, t, 3, h, c // h).unbind(2)  # (N, T, H, C/H)
+        p = self.pos_proj(positions).view(2 * t - 1, h, c // h)
+        content = torch.einsum("nihd,njhd->nhij", q + self.content_bias, k)
+        position = torch.einsum("nihd,phd->nhip", q + self.position_bias, p)
+        scores = (content + _shift(position)) / math.sqrt(c // h)
+        scores = scores.masked_fill(mask[:, None, None, :], float("-inf"))
+        weights = F.dropout(scores.softmax(dim=-1), self.dropout, self.training)
+        return self.out_proj(torch.einsum("nhij,njhd->nihd", weights, v).reshape(n, t, c))
+
+
+def _shift(scores: Tensor) -> Tensor:
+    """(N, H, T, 2T-1) by distance -> (N, H, T, T) by key: row i takes columns T-1-i ... 2T-2-i."""
+    n, h, t, width = scores.shape
+    scores = scores.contiguous()  # einsum may have permuted it
+    return scores.as_strided(
+        (n, h, t, t),
+        (h * t * width, t * width, width - 1, 1),
+        storage_offset=scores.storage_offset() + t - 1,
+    )
+
+
+class ConvolutionModule(nn.Module):
+    """Pointwise, GLU, depthwise, norm, Swish, pointwise."""
+
+    def __init__(self, d_model: int, kernel_size: int, dropout: float):
+        super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size {kernel_size} must be odd")
+        self.pointwise_in = nn.Linear(d_model, 2 * d_model)
+        self.depthwise = nn.Conv1d(
+            d_model, d_model, kernel_size, padding=kernel_size // 2, groups=d_model
+        )
+        self.norm = nn.LayerNorm(d_model)
+        self.pointwise_out = nn.Linear(d_model, d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (N, T, C), mask (N, T) True at padding -> (N, T, C)."""
+        x = F.glu(self.pointwise_in(x), dim=-1).masked_fill(mask[:, :, None], 0.0)
+        x = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
+        return self.dropout(self.pointwise_out(F.silu(self.norm(x))))
+
+
+class ConformerBlock(nn.Module):
+    """Half feed-forward, attention, convolution, half feed-forward, norm (CMA-OT, Eq. 2)."""
+
+    def __init__(
+        self, d_model: int, num_heads: int, ffn_dim: int, kernel_size: int, dropout: float
+    ):
+        super().__init__()
+
+        def feed_forward() -> nn.Sequential:
+            return nn.Sequential(
+                nn.LayerNorm(d_model),
+                nn.Linear(d_model, ffn_dim),
+                nn.SiLU(),
+                nn.Dropout(dropout),
+                nn.Linear(ffn_dim, d_model),
+                nn.Dropout(dropout),
+            )
+
+        self.ffn1 = feed_forward()
+        self.attention_norm = nn.LayerNorm(d_model)
+        self.attention = RelativeAttention(d_model, num_heads, dropout)
+        self.attention_dropout = nn.Dropout(dropout)
+        self.convolution_norm = nn.LayerNorm(d_model)
+        self.convolution = ConvolutionModule(d_model, kernel_size, dropout)
+        self.ffn2 = feed_forward()
+        self.final_norm = nn.LayerNorm(d_model)
+
+    def forward(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """x (N, T, C), positions (2T-1, C), mask (N, T) True at padding -> (N, T, C)."""
+        x = x + 0.5 * self.ffn1(x)
+        x = x + self.attention_dropout(self.attention(self.attention_norm(x), positions, mask))
+        x = x + self.convolution(self.convolution_norm(x), mask)
+        x = x + 0.5 * self.ffn2(x)
+        return self.final_norm(x)
+
+
+class Conformer(nn.Module):
+    """A stack of blocks over subsampled frames.
+
+    Args:
+      d_model, num_heads, ffn_dim, num_layers, kernel_size: 256, 4, 2048, 16, 15
+        in the papers.
+      dropout: not in the papers.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        ffn_dim: int,
+        num_layers: int,
+        kernel_size: int,
+        dropout: float,
+    ):
+        super().__init__()
+        self.positions = RelativePositions(d_model)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(
+            ConformerBlock(d_model, num_heads, ffn_dim, kernel_size, dropout)
+            for _ in range(num_layers)
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (N, T, C), mask (N, T) True at padding -> (N, T, C)."""
+        positions = self.dropout(self.positions(x.size(1)))
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x, positions, mask)
+        return x

@@ -1,0 +1,120 @@
+"""The model that is trained, exported and decoded: subsampling, Conformer, adapter, CTC head."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Dict, NamedTuple, Optional
+
+import torch
+from torch import Tensor, nn
+
+from gmot.common import GmotError
+from gmot.model.conformer import Conformer
+from gmot.model.subsampling import Conv2dSubsampling, output_length, padding_mask
+from gmot.transfer.adapter import Adapter
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything the model's shape depends on. The defaults are the papers' size.
+
+    Attributes:
+      vocab_size: outputs of the CTC head, blank included.
+      num_features: bins of the fbank.
+      d_model, num_heads, ffn_dim, num_layers, kernel_size: of the Conformer.
+      subsampling_channels: of the two convolutions.
+      dropout: everywhere in the encoder (the papers do not say; ours).
+      teacher_dim: width of the teacher's features; None: a model without adapter.
+      adapter_scale: w_s of GM-OT Eq. 17, the weight of the way back into the encoder.
+    """
+
+    vocab_size: int
+    num_features: int = 80
+    d_model: int = 256
+    num_heads: int = 4
+    ffn_dim: int = 2048
+    num_layers: int = 16
+    kernel_size: int = 15
+    subsampling_channels: int = 256
+    dropout: float = 0.1
+    teacher_dim: Optional[int] = None
+    adapter_scale: float = 0.1
+
+    def to_dict(self) -> Dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Dict[str, Any]) -> "ModelConfig":
+        """Raises GmotError for keys this version does not have."""
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise GmotError(
+                f"model configuration: unknown keys {sorted(unknown)}; the checkpoint was made "
+                "by another version of gmot. Check out the commit it names."
+            )
+        return cls(**values)
+
+
+class CtcOutput(NamedTuple):
+    """Attributes:
+    log_probs: (N, T', C), float32.
+    lens: (N,), frames of each utterance.
+    acoustic: (N, T', D) FC2's output, the acoustic graph's nodes; None without adapter.
+    """
+
+    log_probs: Tensor
+    lens: Tensor
+    acoustic: Optional[Tensor]
+
+
+class CtcModel(nn.Module):
+    """Conformer-CTC, with the adapter of knowledge transfer where the system has one.
+
+    Teacher and transport are no part of it: this module is the whole of inference.
+
+    Args:
+      config: the shape.
+      cmvn: (mean, std), each (num_features,), of the training features; None
+        leaves the features as they are until a checkpoint is loaded.
+    """
+
+    def __init__(self, config: ModelConfig, cmvn: Optional[tuple] = None):
+        super().__init__()
+        self.config = config
+        mean, std = cmvn or (torch.zeros(config.num_features), torch.ones(config.num_features))
+        self.register_buffer("feature_mean", mean.float())
+        self.register_buffer("feature_std", std.float())
+        self.subsampling = Conv2dSubsampling(
+            config.num_features, config.d_model, config.subsampling_channels
+        )
+        self.encoder = Conformer(
+            config.d_model,
+            config.num_heads,
+            config.ffn_dim,
+            config.num_layers,
+            config.kernel_size,
+            config.dropout,
+        )
+        self.adapter = (
+            None
+            if config.teacher_dim is None
+            else Adapter(config.d_model, config.teacher_dim, config.adapter_scale)
+        )
+        self.head = nn.Linear(config.d_model, config.vocab_size)
+
+    def forward(self, features: Tensor, lens: Tensor) -> CtcOutput:
+        """Log-probabilities of the CTC symbols.
+
+        Args:
+          features: (N, T, F) log-mel fbank, padded.
+          lens: (N,) frames of each utterance, at least ``MIN_FRAMES``.
+        """
+        out_lens = output_length(lens)
+        x = self.subsampling((features - self.feature_mean) / self.feature_std)
+        x = self.encoder(x, padding_mask(out_lens, x.size(1)))
+        acoustic = None
+        if self.adapter is not None:
+            x, acoustic = self.adapter(x)
+        # float32 whatever the autocast: k2 and the CTC loss ask for it.
+        return CtcOutput(self.head(x).float().log_softmax(dim=-1), out_lens, acoustic)
+
+    def num_parameters(self) -> int:
+        return sum(p.numel() for p in self.parameters())

@@ -1,0 +1,58 @@
+"""Convolutional subsampling by 4, and the one place that knows T' of T."""
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Length = TypeVar("Length", int, Tensor)
+
+MIN_FRAMES = 7  # fewer input frames leave no output frame
+
+
+def output_length(num_frames: Length) -> Length:
+    """Number of frames after :class:`Conv2dSubsampling`.
+
+    Args:
+      num_frames: T, an int or an integer tensor.
+    Returns:
+      T' = ((T - 1) // 2 - 1) // 2, never negative.
+    """
+    reduced = ((num_frames - 1) // 2 - 1) // 2
+    if isinstance(reduced, Tensor):
+        return reduced.clamp(min=0)
+    return max(reduced, 0)
+
+
+class Conv2dSubsampling(nn.Module):
+    """Two 3x3 convolutions of stride 2, ReLU, then a linear map to the model's width.
+
+    As in the papers' encoder (CMA-OT, section 3: "2 conv2d, kernel 3, stride 2,
+    ReLU", followed by a feed-forward layer).
+
+    Args:
+      num_features: F, bins of the input.
+      d_model: width of the output.
+      channels: of both convolutions; 256 in the papers.
+    """
+
+    def __init__(self, num_features: int, d_model: int, channels: int):
+        super().__init__()
+        self.conv = nn.Sequential(
+            nn.Conv2d(1, channels, kernel_size=3, stride=2),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, kernel_size=3, stride=2),
+            nn.ReLU(),
+        )
+        self.out = nn.Linear(channels * output_length(num_features), d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, T, F) -> (N, T', d_model)."""
+        x = self.conv(x.unsqueeze(1))  # (N, C, T', F')
+        n, c, t, f = x.shape
+        return self.out(x.transpose(1, 2).reshape(n, t, c * f))
+
+
+def padding_mask(lens: Tensor, max_len: int) -> Tensor:
+    """True where a frame is padding. (N,) -> (N, max_len)."""
+    return torch.arange(max_len, device=lens.device)[None, :] >= lens[:, None]

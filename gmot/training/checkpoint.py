@@ -1,0 +1,156 @@
+"""Checkpoints: complete or absent, refused where they do not fit, averaged for decoding.
+
+``epoch-N.pt`` holds the state after epoch N (epochs count from 1): model,
+optimizer, random generators, the configuration, and what led there. Tensors,
+numbers and strings only, so that any torch loads it.
+"""
+
+import logging
+import random
+import re
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+from torch import nn
+
+from gmot.common import GmotError, PathLike, atomic_path
+from gmot.model.ctc_model import CtcModel, ModelConfig
+
+BEST = "best-valid-loss.pt"
+
+
+def epoch_path(exp_dir: PathLike, epoch: int) -> Path:
+    return Path(exp_dir) / f"epoch-{epoch}.pt"
+
+
+def epochs_in(exp_dir: PathLike) -> List[int]:
+    """Epochs that have a checkpoint, ascending."""
+    found = (re.fullmatch(r"epoch-(\d+)\.pt", p.name) for p in Path(exp_dir).glob("epoch-*.pt"))
+    return sorted(int(match.group(1)) for match in found if match)
+
+
+def save_checkpoint(path: PathLike, state: Dict[str, Any]) -> None:
+    """``torch.save`` to a temporary name, then rename."""
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def read_checkpoint(path: PathLike, device: str = "cpu") -> Dict[str, Any]:
+    """Load one checkpoint.
+
+    Raises:
+      GmotError: missing, broken, or not a checkpoint of gmot.
+    """
+    if not Path(path).is_file():
+        raise GmotError(f"{path}: no such checkpoint. Train first, or name another epoch.")
+    try:
+        state = torch.load(path, map_location=device)
+    except Exception as error:  # torch raises many kinds
+        raise GmotError(f"{path}: not a readable checkpoint ({error}). Delete it.") from None
+    if not isinstance(state, dict) or "model" not in state or "config" not in state:
+        raise GmotError(f"{path}: not a checkpoint of gmot (no 'model' and 'config' in it).")
+    return state
+
+
+def random_state() -> Dict[str, Any]:
+    """State of every generator that training draws from."""
+    version, numbers, gauss = random.getstate()
+    state: Dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "python": [version, list(numbers), gauss],
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def restore_random_state(state: Dict[str, Any]) -> None:
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    torch.set_rng_state(state["torch"].cpu())
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
+
+
+def check_same_config(path: PathLike, found: Dict[str, Any], expected: Dict[str, Any]) -> None:
+    """Raises GmotError naming each key of two configurations that differ."""
+    differing = [
+        f"{key}: {found.get(key)!r} there, {expected.get(key)!r} asked for"
+        for key in sorted(set(found) | set(expected))
+        if found.get(key) != expected.get(key)
+    ]
+    if differing:
+        raise GmotError(
+            f"{path}: made with another configuration ({'; '.join(differing)}). "
+            "Use another --exp-dir, or the options it was made with."
+        )
+
+
+def load_weights(model: nn.Module, path: PathLike, allow_new: Tuple[str, ...] = ()) -> None:
+    """Load a model's weights from a checkpoint.
+
+    Args:
+      allow_new: prefixes of parameters the checkpoint may lack, which then keep
+        their initial values (the adapter of a transfer that starts from a plain
+        CTC model).
+    Raises:
+      GmotError: shapes or names differ otherwise.
+    """
+    weights = read_checkpoint(path)["model"]
+    own = model.state_dict()
+    missing = [k for k in own if k not in weights and not k.startswith(allow_new or ("\0",))]
+    extra = [k for k in weights if k not in own]
+    shapes = [k for k in own if k in weights and own[k].shape != weights[k].shape]
+    if missing or extra or shapes:
+        raise GmotError(
+            f"{path}: does not fit the model: missing {missing[:3]}, unknown {extra[:3]}, "
+            f"of another shape {shapes[:3]}. Give the model options it was trained with."
+        )
+    model.load_state_dict({**own, **weights})
+
+
+def average_states(states: List[Dict[str, torch.Tensor]]) -> Dict[str, torch.Tensor]:
+    """Mean of the floating-point entries (in float64); others are taken from the last."""
+    averaged = dict(states[-1])
+    for key, value in averaged.items():
+        if value.is_floating_point():
+            total = sum(state[key].double() for state in states)
+            averaged[key] = (total / len(states)).to(value.dtype)
+    return averaged
+
+
+def load_for_decoding(
+    exp_dir: PathLike, epoch: Optional[int] = None, avg: int = 1, device: str = "cpu"
+) -> Tuple[CtcModel, Dict[str, Any]]:
+    """The model to decode with: the mean of epochs ``epoch - avg + 1 ... epoch``.
+
+    Args:
+      exp_dir: folder of one system.
+      epoch: the last epoch to use; None is the last there is.
+      avg: how many epochs to average.
+    Returns:
+      The model in evaluation mode, and the configuration it was trained with
+      (with ``epoch`` and ``avg`` filled in).
+    Raises:
+      GmotError: a checkpoint is missing or of another configuration.
+    """
+    found = epochs_in(exp_dir)
+    if not found:
+        raise GmotError(f"{exp_dir}: no epoch-N.pt in it. Train first (stage 8).")
+    epoch = found[-1] if epoch is None else epoch
+    wanted = list(range(epoch - avg + 1, epoch + 1))
+    absent = [n for n in wanted if n not in found]
+    if absent:
+        raise GmotError(
+            f"{exp_dir}: --epoch {epoch} --avg {avg} needs epochs {wanted}, {absent} are not "
+            f"there (found {found}). Lower --avg, or train with a larger --keep-last."
+        )
+    states = [read_checkpoint(epoch_path(exp_dir, n), device) for n in wanted]
+    for n, state in zip(wanted, states):
+        check_same_config(epoch_path(exp_dir, n), state["config"], states[-1]["config"])
+    config = dict(states[-1]["config"], epoch=epoch, avg=avg)
+    model = CtcModel(ModelConfig.from_dict(config["model"]))
+    model.load_state_dict(average_states([state["model"] for state in states]))
+    logging.info("%s: epochs %d to %d averaged", exp_dir, wanted[0], wanted[-1])
+    return model.to(device).eval(), config

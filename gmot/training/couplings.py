@@ -1,0 +1,84 @@
+"""The couplings that a trained system finds, for pictures and study."""
+
+from typing import List, NamedTuple, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from gmot.common import GmotError, PathLike
+from gmot.data.datamodule import AsrDataModule
+from gmot.teacher import Teacher
+from gmot.training.checkpoint import load_for_decoding
+from gmot.transfer.losses import transport_loss
+from gmot.transfer.systems import TransferSettings
+
+
+class Coupling(NamedTuple):
+    """Attributes:
+    id: of the utterance.
+    pieces: its tokens, [CLS] and [SEP] included.
+    plan: (T, L), frames x tokens.
+    node, edge: the two parts of the transport's value.
+    """
+
+    id: str
+    pieces: List[str]
+    plan: Tensor
+    node: float
+    edge: float
+
+
+@torch.no_grad()
+def couplings(
+    exp_dir: PathLike,
+    epoch: Optional[int],
+    avg: int,
+    fbank_dir: PathLike,
+    prefix: str,
+    part: str,
+    ids: Optional[Sequence[str]],
+    teacher: str,
+    layer: Optional[int],
+) -> List[Coupling]:
+    """Solve the transport of some utterances with the model and settings of ``exp_dir``.
+
+    Raises:
+      GmotError: the system has no transfer, the teacher is another one than in
+        training, or an utterance is not in the part.
+    """
+    model, config = load_for_decoding(exp_dir, epoch, avg)
+    settings = TransferSettings(**config["system"])
+    if not settings.transfer:
+        raise GmotError(f"{exp_dir}: system '{settings.name}' has no transport to draw.")
+    language_model = Teacher(teacher, layer=layer)
+    if language_model.fingerprint != config["teacher"]:
+        raise GmotError(
+            f"--teacher {teacher} (layer {layer}) is not the teacher {exp_dir} was trained with. "
+            "Give the folder and layer of stage 7."
+        )
+    data = AsrDataModule(fbank_dir, prefix)
+    wanted = None if not ids else set(ids)
+    found = []
+    for batch in data.eval_dataloader(part):
+        output = model(batch.features, batch.feature_lens)
+        for n, name in enumerate(batch.ids):
+            if (wanted is None and len(found) >= 2) or (wanted is not None and name not in wanted):
+                continue
+            frames = int(output.lens[n])
+            z = language_model.encode([batch.texts[n]])[0]
+            transfer = transport_loss(
+                output.acoustic[n : n + 1, :frames],
+                z[None],
+                output.lens[n : n + 1],
+                torch.tensor([len(z)]),
+                settings,
+            )
+            pieces = ["[CLS]", *language_model.tokenize(batch.texts[n]), "[SEP]"]
+            result = transfer.result
+            found.append(
+                Coupling(name, pieces, result.plan[0], float(result.node), float(result.edge))
+            )
+    missing = sorted((wanted or set()) - {c.id for c in found})
+    if missing or not found:
+        raise GmotError(f"part '{part}' has no utterance {missing or 'at all'}.")
+    return found

@@ -1,0 +1,39 @@
+"""Adam with a warm-up and a decay."""
+
+import math
+from typing import Iterable
+
+import torch
+from torch import nn
+
+SCHEDULES = ("noam", "cosine")
+
+
+def learning_rate(
+    step: int, progress: float, base_lr: float, warmup_steps: int, schedule: str
+) -> float:
+    """The rate of an update.
+
+    Args:
+      step: counts from 1.
+      progress: share of the training that is done, 0 to 1.
+      base_lr: the highest rate, about reached at the end of the warm-up.
+      warmup_steps: updates of linear rise; 20,000 in the papers.
+      schedule: ``noam`` falls with 1/sqrt(step), needs no end and is how we read the
+        papers' "schedule with 20,000 warm-up steps"; ``cosine`` falls to 0 at the end
+        of the training, for short ones.
+    """
+    warmup = min(1.0, step / max(1, warmup_steps))
+    if schedule == "noam":
+        return base_lr * warmup * min(1.0, math.sqrt(max(1, warmup_steps) / step))
+    if schedule == "cosine":
+        return base_lr * warmup * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    raise ValueError(f"schedule '{schedule}': expected one of {SCHEDULES}")
+
+
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], weight_decay: float
+) -> torch.optim.Optimizer:
+    """AdamW, which is the papers' Adam when ``weight_decay`` is 0."""
+    # The rate is set before every step.
+    return torch.optim.AdamW(parameters, lr=0.0, betas=(0.9, 0.98), weight_decay=weight_decay)

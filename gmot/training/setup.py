@@ -1,0 +1,133 @@
+"""From the options of ``local/train.py`` to a running training."""
+
+import argparse
+import datetime
+import json
+import logging
+import random
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence
+
+import torch
+
+from gmot.common import GmotError, setup_logging, write_json
+from gmot.data.datamodule import AsrDataModule
+from gmot.data.features import load_cmvn
+from gmot.model.ctc_model import CtcModel, ModelConfig
+from gmot.model.subsampling import output_length
+from gmot.teacher import FeatureStore, TeacherTokenizer
+from gmot.text.tokens import TokenTable
+from gmot.training.checkpoint import load_weights
+from gmot.training.environment import choose_device, environment
+from gmot.training.trainer import Trainer, TrainingOptions
+from gmot.transfer.systems import get_system
+
+
+def train(args: argparse.Namespace, free: Sequence[str]) -> None:
+    """Train the system that ``args`` describes, or go on with it.
+
+    Args:
+      args: the options of ``local/train.py``.
+      free: options that may differ from those of an interrupted training.
+    Raises:
+      GmotError: an input is missing or does not fit the others.
+    """
+    exp_dir = Path(args.exp_dir)
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
+    setup_logging(log_file=exp_dir / "log" / f"log-train-{stamp}")
+    settings = get_system(args.system)
+    tokens = TokenTable.load(Path(args.lang_dir) / "tokens.txt")
+    tokenizer = TeacherTokenizer(args.teacher)
+    store = _open_store(args.teacher_store) if settings.transfer else None
+    mean, std = load_cmvn(args.fbank_dir, args.prefix)
+    shape = ModelConfig(
+        vocab_size=len(tokens),
+        num_features=len(mean),
+        d_model=args.d_model,
+        num_heads=args.num_heads,
+        ffn_dim=args.ffn_dim,
+        num_layers=args.num_layers,
+        kernel_size=args.kernel_size,
+        subsampling_channels=args.subsampling_channels,
+        dropout=args.dropout,
+        teacher_dim=store.dim if store else None,
+        adapter_scale=settings.adapter_scale,
+    )
+    # What a resumed training must share with the one it goes on with.
+    config: Dict[str, Any] = {
+        "model": shape.to_dict(),
+        "system": asdict(settings),
+        "tokens": tokens.fingerprint,
+        "teacher": store.fingerprint if store else None,
+        "options": {k: v for k, v in sorted(vars(args).items()) if k not in free},
+    }
+    _announce(args, config, exp_dir)
+
+    device = choose_device(args.device, args.num_threads)
+    # Gradients full of subnormal numbers make CPUs crawl.
+    torch.set_flush_denormal(True)
+    random.seed(args.seed)
+    torch.manual_seed(args.seed)
+    model = CtcModel(shape, cmvn=(mean, std))
+    if args.init_from:
+        load_weights(model, exp_dir.parent / args.init_from, allow_new=("adapter.",))
+        logging.info("weights from %s", exp_dir.parent / args.init_from)
+    model.to(device)
+    logging.info(
+        "%s: %.2f M parameters, of them %.2f M in the adapter",
+        args.system,
+        model.num_parameters() / 1e6,
+        sum(p.numel() for p in model.adapter.parameters()) / 1e6 if model.adapter else 0,
+    )
+    data = AsrDataModule.from_args(args)
+    trainer = Trainer(
+        model,
+        settings,
+        TrainingOptions(
+            num_epochs=args.num_epochs,
+            base_lr=args.base_lr,
+            warmup_steps=args.warmup_steps,
+            schedule=args.schedule,
+            weight_decay=args.weight_decay,
+            clip_norm=args.clip_norm,
+            keep_last=args.keep_last,
+            seed=args.seed,
+        ),
+        config,
+        tokens,
+        tokenizer.tokenize,
+        data.train_dataloader(
+            args.train_part,
+            output_length,
+            lambda text: tokens.encode(tokenizer.tokenize(text)),
+            report=exp_dir / "excluded.txt",
+        ),
+        data.eval_dataloader(args.dev_part),
+        store,
+        exp_dir,
+    )
+    trainer.resume()
+    trainer.train()
+    logging.info("%s: trained to epoch %d", exp_dir, trainer.epoch)
+
+
+def _open_store(folder: Optional[str]) -> FeatureStore:
+    if not folder:
+        raise GmotError("this system needs --teacher-store (made by stage 7).")
+    return FeatureStore.open(folder)
+
+
+def _announce(args: argparse.Namespace, config: Dict[str, Any], exp_dir: Path) -> None:
+    """The effective configuration, first in the log and beside the checkpoints."""
+    record = {
+        "command": shlex.join(sys.argv),
+        "arguments": vars(args),
+        "environment": environment(),
+        "config": config,
+    }
+    for name in ("command", "arguments", "environment"):
+        logging.info("%s: %s", name, json.dumps(record[name], ensure_ascii=False))
+    write_json(exp_dir / "config.json", record)

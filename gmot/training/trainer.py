@@ -1,0 +1,275 @@
+"""The training loop: epochs, loss, checkpoints, resume.
+
+A resumed training ends where an uninterrupted one does: checkpoints hold the
+random generators, and the order of an epoch is a function of (seed, epoch).
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
+
+from gmot import scoring
+from gmot.common import GmotError
+from gmot.data.datamodule import Batch, Loader
+from gmot.decode.greedy import ctc_greedy_search
+from gmot.model.ctc_model import CtcModel, CtcOutput
+from gmot.model.subsampling import output_length
+from gmot.plots import draw_couplings
+from gmot.teacher import FeatureStore
+from gmot.text.tokens import BLANK_ID, TokenTable, pieces_to_text
+from gmot.training.checkpoint import (
+    BEST,
+    check_same_config,
+    epoch_path,
+    epochs_in,
+    random_state,
+    read_checkpoint,
+    restore_random_state,
+    save_checkpoint,
+)
+from gmot.training.metrics import Averages, TensorBoard, describe
+from gmot.training.optim import learning_rate, make_optimizer
+from gmot.transfer.losses import TransferLoss, combine, transport_loss
+from gmot.transfer.systems import TransferSettings
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How long and how fast; the settings of the loss are in the system."""
+
+    num_epochs: int
+    base_lr: float
+    warmup_steps: int
+    schedule: str
+    weight_decay: float
+    clip_norm: float
+    keep_last: int
+    seed: int
+
+
+class Trainer:
+    """Trains one system.
+
+    Args:
+      model: on its device.
+      settings: the system (``gmot.transfer.systems``).
+      options: of this training.
+      config: everything that must be the same when a training is resumed; it
+        is written into each checkpoint.
+      tokens, tokenize: text -> pieces -> labels.
+      train_loader, dev_loader: batches.
+      store: the teacher's features; None for a system without transfer.
+      exp_dir: gets checkpoints, ``tensorboard/``.
+    """
+
+    def __init__(
+        self,
+        model: CtcModel,
+        settings: TransferSettings,
+        options: TrainingOptions,
+        config: Dict[str, Any],
+        tokens: TokenTable,
+        tokenize: Callable[[str], List[str]],
+        train_loader: Loader,
+        dev_loader: Loader,
+        store: Optional[FeatureStore],
+        exp_dir: Path,
+    ):
+        self.model, self.settings, self.options, self.config = model, settings, options, config
+        self.tokens, self.tokenize, self.store = tokens, tokenize, store
+        self.train_loader, self.dev_loader = train_loader, dev_loader
+        self.exp_dir = Path(exp_dir)
+        self.device = next(model.parameters()).device
+        self.optimizer = make_optimizer(model.parameters(), options.weight_decay)
+        self.epoch = 0  # last finished
+        self.step = 0  # updates done
+        self.best_loss = float("inf")
+        self.last_transfer: Optional[Tuple[Batch, TransferLoss]] = None
+
+    # ------------------------------------------------------------------ state
+
+    def resume(self) -> None:
+        """Go on from the last epoch in ``exp_dir``, if there is one.
+
+        Raises:
+          GmotError: it was made with another configuration.
+        """
+        found = epochs_in(self.exp_dir)
+        if not found:
+            return
+        path = epoch_path(self.exp_dir, found[-1])
+        state = read_checkpoint(path)
+        check_same_config(path, state["config"], self.config)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        restore_random_state(state["random"])
+        self.epoch, self.step, self.best_loss = state["epoch"], state["step"], state["best_loss"]
+        logging.info("resuming after epoch %d of %d", self.epoch, self.options.num_epochs)
+
+    def _save(self, dev: Dict[str, float]) -> None:
+        best = dev["loss"] < self.best_loss
+        self.best_loss = min(self.best_loss, dev["loss"])
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": random_state(),
+            "config": self.config,
+            "epoch": self.epoch,
+            "step": self.step,
+            "best_loss": self.best_loss,
+            "dev": dev,
+        }
+        if best:
+            save_checkpoint(self.exp_dir / BEST, state)
+        save_checkpoint(epoch_path(self.exp_dir, self.epoch), state)
+        for old in epochs_in(self.exp_dir)[: -self.options.keep_last]:
+            epoch_path(self.exp_dir, old).unlink()
+
+    # ------------------------------------------------------------------- loss
+
+    def _ctc(self, output: CtcOutput, texts: List[str]) -> Tensor:
+        """CTC loss of each utterance, (N,)."""
+        labels = [self.tokens.encode(self.tokenize(text)) for text in texts]
+        lens = torch.tensor([len(ids) for ids in labels])
+        return F.ctc_loss(
+            output.log_probs.transpose(0, 1),
+            torch.tensor([i for ids in labels for i in ids], device=self.device),
+            output.lens,
+            lens.to(self.device),
+            blank=BLANK_ID,
+            reduction="none",
+        )
+
+    def loss(self, batch: Batch) -> Tuple[Tensor, Dict[str, float], Optional[TransferLoss]]:
+        """The loss to minimise: mean over utterances of lambda CTC + (1 - lambda) transfer.
+
+        Returns:
+          The loss, its parts as numbers, and the transport (None without transfer).
+        """
+        output = self.model(batch.features.to(self.device), batch.feature_lens.to(self.device))
+        ctc = self._ctc(output, batch.texts)
+        if not self.settings.transfer:
+            return ctc.mean(), {"ctc": ctc.mean().item()}, None
+        features = [self.store.get(text) for text in batch.texts]
+        transfer = transport_loss(
+            output.acoustic,
+            pad_sequence(features, batch_first=True).to(self.device),
+            output.lens,
+            torch.tensor([len(z) for z in features], device=self.device),
+            self.settings,
+        )
+        loss = combine(ctc, transfer, self.settings)
+        parts = {
+            "ctc": ctc.mean().item(),
+            "alignment": transfer.alignment.mean().item(),
+            "transport": transfer.transport.mean().item(),
+            "node": transfer.result.node.mean().item(),
+            "edge": transfer.result.edge.mean().item(),
+            "marginal_error": transfer.result.marginal_error.mean().item(),
+        }
+        return loss, parts, transfer
+
+    # ------------------------------------------------------------------ loops
+
+    def train(self) -> None:
+        """Train to ``num_epochs``; returns at once if that is done already."""
+        board = TensorBoard(self.exp_dir / "tensorboard")
+        while self.epoch < self.options.num_epochs:
+            started = time.time()
+            train = self._train_epoch(self.epoch + 1, board)
+            self.epoch += 1
+            dev = self.evaluate()
+            board.scalars("dev", dev, self.step)
+            self._draw(board)
+            self._save(dev)
+            logging.info(
+                "epoch %d/%d: train %s; dev %s; lr %.2g; %.0f s",
+                self.epoch,
+                self.options.num_epochs,
+                describe(train),
+                describe(dev),
+                self.optimizer.param_groups[0]["lr"],
+                time.time() - started,
+            )
+        board.close()
+
+    def _train_epoch(self, epoch: int, board: TensorBoard) -> Dict[str, float]:
+        self.train_loader.set_epoch(epoch)
+        self.model.train()
+        averages = Averages()
+        title = f"epoch {epoch}/{self.options.num_epochs}"
+        total, seen = self.train_loader.num_utterances, 0
+        with tqdm(total=total, desc=title, unit="utt", disable=None, leave=False) as bar:
+            for batch in self.train_loader:
+                progress = (epoch - 1 + seen / total) / self.options.num_epochs
+                values = self._update(batch, progress)
+                seen += len(batch)
+                averages.add(values, len(batch))
+                if self.step % 10 == 0:
+                    board.scalars("train", values, self.step)
+                    bar.set_postfix_str(f"loss {averages.means()['loss']:.3g}", refresh=False)
+                bar.update(len(batch))
+        return averages.means()
+
+    def _update(self, batch: Batch, progress: float) -> Dict[str, float]:
+        """One step of the optimizer."""
+        options = self.options
+        self.step += 1
+        rate = learning_rate(
+            self.step, progress, options.base_lr, options.warmup_steps, options.schedule
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss, parts, transfer = self.loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), options.clip_norm)
+        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            raise GmotError(
+                f"step {self.step}: loss {loss.item()}, gradient norm {norm.item()} with "
+                f"utterances {batch.ids[:5]}. Lower --base-lr or look at those utterances."
+            )
+        self.optimizer.step()
+        if transfer is not None:
+            self.last_transfer = (batch, transfer)
+        return {"loss": loss.item(), **parts, "gradient_norm": norm.item()}
+
+    @torch.no_grad()
+    def evaluate(self) -> Dict[str, float]:
+        """CTC loss (mean over utterances) and greedy CER (%) on dev.
+
+        The CTC loss alone decides what is best: it is what all systems share.
+        """
+        self.model.eval()
+        averages = Averages()
+        refs: Dict[str, str] = {}
+        hyps: Dict[str, str] = {}
+        for batch in self.dev_loader:
+            output = self.model(batch.features.to(self.device), batch.feature_lens.to(self.device))
+            loss = self._ctc(output, batch.texts)
+            averages.add({"loss": loss.mean().item()}, len(batch))
+            for name, text, ids in zip(
+                batch.ids, batch.texts, ctc_greedy_search(output.log_probs, output.lens)
+            ):
+                refs[name] = text
+                hyps[name] = pieces_to_text(self.tokens.decode(ids))
+        if not refs:
+            raise GmotError("the dev part has no utterance; see its manifest (stage 3).")
+        return {**averages.means(), "cer": scoring.score(refs, hyps).cer}
+
+    def _draw(self, board: TensorBoard) -> None:
+        """Couplings of a few utterances of the epoch's last batch."""
+        if self.last_transfer is None:
+            return
+        batch, transfer = self.last_transfer
+        pieces = [["[CLS]", *self.tokenize(text), "[SEP]"] for text in batch.texts[:3]]
+        lens = output_length(batch.feature_lens[:3]).tolist()
+        board.figure("couplings", draw_couplings(transfer.result.plan[:3], lens, pieces), self.step)

@@ -1,0 +1,123 @@
+import dataclasses
+
+import pytest
+import torch
+
+from gmot.common import GmotError
+from gmot.model.conformer import Conformer, RelativeAttention, RelativePositions, _shift
+from gmot.model.ctc_model import CtcModel, ModelConfig
+from gmot.model.subsampling import MIN_FRAMES, Conv2dSubsampling, output_length, padding_mask
+
+SMALL = ModelConfig(
+    vocab_size=11,
+    num_features=80,
+    d_model=32,
+    num_heads=4,
+    ffn_dim=64,
+    num_layers=2,
+    kernel_size=5,
+    subsampling_channels=8,
+    dropout=0.1,
+)
+
+
+def test_output_length_is_what_the_convolutions_make():
+    layer = Conv2dSubsampling(80, 8, 4)
+    for frames in range(MIN_FRAMES, 60):
+        assert layer(torch.randn(1, frames, 80)).size(1) == output_length(frames)
+    assert output_length(MIN_FRAMES - 1) == 0
+    assert output_length(torch.tensor([3, 7, 200])).tolist() == [0, 1, 49]
+
+
+def test_shift_takes_the_score_of_the_distance():
+    frames = 6
+    # Column p of the position scores belongs to the distance T - 1 - p = i - j.
+    distances = torch.arange(frames - 1, -frames, -1.0)
+    scores = distances.expand(2, 3, frames, -1).contiguous()
+    i, j = torch.meshgrid(torch.arange(frames), torch.arange(frames), indexing="ij")
+    expected = (i - j).float().expand(2, 3, -1, -1)
+    assert torch.equal(_shift(scores), expected)
+    assert torch.equal(_shift(scores.transpose(0, 1)), expected.transpose(0, 1))
+
+
+def test_attention_equals_a_loop_over_queries_and_keys():
+    torch.manual_seed(0)
+    c, h, t = 16, 2, 5
+    attention = RelativeAttention(c, h, dropout=0.0).eval()
+    torch.nn.init.normal_(attention.content_bias)
+    torch.nn.init.normal_(attention.position_bias)
+    x = torch.randn(1, t, c)
+    positions = RelativePositions(c)(t)
+    mask = torch.tensor([[False, False, False, False, True]])
+
+    q, k, v = (part.view(t, h, c // h) for part in attention.in_proj(x)[0].chunk(3, dim=-1))
+    p = attention.pos_proj(positions).view(2 * t - 1, h, c // h)
+    out = torch.zeros(t, h, c // h)
+    for head in range(h):
+        for i in range(t):
+            scores = torch.stack(
+                [
+                    (q[i, head] + attention.content_bias[head]) @ k[j, head]
+                    + (q[i, head] + attention.position_bias[head]) @ p[t - 1 - (i - j), head]
+                    for j in range(4)  # the fifth key is padding
+                ]
+            )
+            out[i, head] = (scores / (c // h) ** 0.5).softmax(0) @ v[:4, head]
+    expected = attention.out_proj(out.reshape(1, t, c))
+    torch.testing.assert_close(attention(x, positions, mask), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("teacher_dim", [None, 24])
+def test_batch_mates_and_padding_change_nothing(teacher_dim):
+    torch.manual_seed(0)
+    model = CtcModel(dataclasses.replace(SMALL, teacher_dim=teacher_dim)).eval()
+    lens = torch.tensor([90, 41, 7])
+    features = torch.randn(3, 90, 80)
+    features[1, 41:] = 1e3  # padding must not be looked at
+    features[2, 7:] = -1e3
+    batch = model(features, lens)
+    for n, length in enumerate(lens.tolist()):
+        alone = model(features[n : n + 1, :length], lens[n : n + 1])
+        frames = int(alone.lens)
+        assert frames == int(batch.lens[n])
+        torch.testing.assert_close(
+            batch.log_probs[n, :frames], alone.log_probs[0], atol=2e-5, rtol=1e-4
+        )
+        if teacher_dim:
+            assert batch.acoustic.shape == (3, int(output_length(90)), teacher_dim)
+            torch.testing.assert_close(
+                batch.acoustic[n, :frames], alone.acoustic[0], atol=2e-5, rtol=1e-4
+            )
+
+
+def test_log_probs_are_normalised_and_every_parameter_learns():
+    model = CtcModel(dataclasses.replace(SMALL, teacher_dim=24))
+    output = model(torch.randn(2, 50, 80), torch.tensor([50, 30]))
+    torch.testing.assert_close(output.log_probs.exp().sum(-1), torch.ones(2, 11))
+    output.log_probs[..., 1].sum().backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None]
+    assert not without
+
+
+def test_papers_size():
+    """16 blocks, 256, 4 heads, 2048, kernel 15 and 4282 outputs: about 48 M parameters."""
+    config = ModelConfig(vocab_size=4282)
+    blocks = Conformer(
+        config.d_model, config.num_heads, config.ffn_dim, config.num_layers, config.kernel_size, 0.1
+    )
+    per_block = sum(p.numel() for p in blocks.blocks[0].parameters())
+    ffn = 2 * (2 * 256 * 2048 + 2048 + 256)
+    attention = 5 * 256 * 256 + 4 * 256 + 2 * 256
+    convolution = 3 * 256 * 256 + 3 * 256 + 256 * 15 + 256
+    norms = 6 * 2 * 256
+    assert per_block == ffn + attention + convolution + norms
+
+
+def test_configuration_of_another_version_is_refused():
+    with pytest.raises(GmotError, match="unknown keys.*wings"):
+        ModelConfig.from_dict({**SMALL.to_dict(), "wings": 2})
+
+
+def test_padding_mask():
+    expected = [[False, True, True], [False, False, False]]
+    assert padding_mask(torch.tensor([1, 3]), 3).tolist() == expected

@@ -1,0 +1,115 @@
+import random
+
+import pytest
+import torch
+
+from gmot.common import GmotError
+from gmot.model.ctc_model import CtcModel, ModelConfig
+from gmot.training.checkpoint import (
+    average_states,
+    check_same_config,
+    epoch_path,
+    epochs_in,
+    load_for_decoding,
+    load_weights,
+    random_state,
+    read_checkpoint,
+    restore_random_state,
+    save_checkpoint,
+)
+
+CONFIG = ModelConfig(
+    vocab_size=5, d_model=16, num_heads=2, ffn_dim=16, num_layers=1, kernel_size=3,
+    subsampling_channels=2,
+)  # fmt: skip
+
+
+def save_epoch(folder, epoch, model, **config):
+    state = {"model": model.state_dict(), "config": {"model": model.config.to_dict(), **config}}
+    save_checkpoint(epoch_path(folder, epoch), state)
+
+
+def test_average_of_two_by_hand():
+    a = {"w": torch.tensor([1.0, 2.0]), "n": torch.tensor(3)}
+    b = {"w": torch.tensor([3.0, 6.0]), "n": torch.tensor(5)}
+    mean = average_states([a, b])
+    assert mean["w"].tolist() == [2.0, 4.0]
+    assert mean["n"].item() == 5  # integer buffers are not averaged
+    assert a["w"].tolist() == [1.0, 2.0]
+
+
+def test_decoding_averages_the_epochs_asked_for(tmp_path):
+    models = [CtcModel(CONFIG) for _ in range(3)]
+    for epoch, model in enumerate(models, start=1):
+        save_epoch(tmp_path, epoch, model)
+    loaded, config = load_for_decoding(tmp_path, epoch=3, avg=2)
+    expected = (models[1].head.weight + models[2].head.weight) / 2
+    torch.testing.assert_close(loaded.head.weight, expected)
+    assert (config["epoch"], config["avg"]) == (3, 2)
+    assert not loaded.training
+    assert load_for_decoding(tmp_path)[1]["epoch"] == 3
+
+
+def test_missing_epochs_are_named(tmp_path):
+    with pytest.raises(GmotError, match="no epoch-N.pt"):
+        load_for_decoding(tmp_path)
+    save_epoch(tmp_path, 4, CtcModel(CONFIG))
+    with pytest.raises(GmotError, match=r"needs epochs \[3, 4\], \[3\] are not there"):
+        load_for_decoding(tmp_path, epoch=4, avg=2)
+
+
+def test_epochs_of_different_configurations_are_not_averaged(tmp_path):
+    save_epoch(tmp_path, 1, CtcModel(CONFIG), tokens="abc")
+    save_epoch(tmp_path, 2, CtcModel(CONFIG), tokens="xyz")
+    with pytest.raises(GmotError, match="epoch-1.pt.*tokens: 'abc' there, 'xyz' asked for"):
+        load_for_decoding(tmp_path, epoch=2, avg=2)
+
+
+def test_unreadable_and_foreign_files(tmp_path):
+    broken = tmp_path / "epoch-1.pt"
+    broken.write_bytes(b"not a checkpoint")
+    with pytest.raises(GmotError, match="not a readable checkpoint"):
+        read_checkpoint(broken)
+    torch.save({"weights": 1}, broken)
+    with pytest.raises(GmotError, match="not a checkpoint of gmot"):
+        read_checkpoint(broken)
+
+
+def test_other_shapes_are_refused_and_a_new_adapter_allowed(tmp_path):
+    save_epoch(tmp_path, 1, CtcModel(CONFIG))
+    path = epoch_path(tmp_path, 1)
+    wider = CtcModel(ModelConfig(**{**CONFIG.to_dict(), "vocab_size": 6}))
+    with pytest.raises(GmotError, match="of another shape.*head"):
+        load_weights(wider, path)
+    taught = CtcModel(ModelConfig(**{**CONFIG.to_dict(), "teacher_dim": 8}))
+    with pytest.raises(GmotError, match="missing.*adapter"):
+        load_weights(taught, path)
+    load_weights(taught, path, allow_new=("adapter.",))
+    assert torch.equal(taught.head.weight, read_checkpoint(path)["model"]["head.weight"])
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path):
+    path = epoch_path(tmp_path, 1)
+    save_checkpoint(path, {"model": {}, "config": {}})
+
+    class Unpicklable:
+        def __reduce__(self):
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        save_checkpoint(path, {"model": Unpicklable(), "config": {}})
+    assert read_checkpoint(path) == {"model": {}, "config": {}}
+    assert epochs_in(tmp_path) == [1]
+    assert [p.name for p in tmp_path.iterdir()] == ["epoch-1.pt"]
+
+
+def test_random_state_round_trip(tmp_path):
+    save_checkpoint(tmp_path / "r.pt", {"model": {}, "config": {}, "random": random_state()})
+    drawn = (torch.rand(3).tolist(), random.random())
+    restore_random_state(read_checkpoint(tmp_path / "r.pt")["random"])
+    assert (torch.rand(3).tolist(), random.random()) == drawn
+
+
+def test_config_difference_is_explained():
+    with pytest.raises(GmotError, match="a: 1 there, 2 asked for; b: None there, 3 asked for"):
+        check_same_config("x.pt", {"a": 1}, {"a": 2, "b": 3})
