@@ -1,0 +1,38 @@
+"""The adapter between the acoustic encoder and the space of the teacher."""
+
+from typing import Tuple
+
+from torch import Tensor, nn
+
+
+class Adapter(nn.Module):
+    """FC2 into the teacher's space, FC3 and two layer norms on the way back.
+
+    GM-OT (arXiv 2505.13079), Eq. 17: H_AL = H_enc + w_s LN(FC3(LN(H_A))), H_A = FC2(H_enc).
+
+    Args:
+      d_model: width of the encoder.
+      d_teacher: width of the teacher's features.
+      scale: w_s.
+    """
+
+    def __init__(self, d_model: int, d_teacher: int, scale: float):
+        super().__init__()
+        self.scale = scale
+        self.fc2 = nn.Linear(d_model, d_teacher)
+        self.norm_teacher = nn.LayerNorm(d_teacher)
+        self.fc3 = nn.Linear(d_teacher, d_model)
+        self.norm_model = nn.LayerNorm(d_model)
+
+    def forward(self, encoder_out: Tensor) -> Tuple[Tensor, Tensor]:
+        """Frame by frame.
+
+        Args:
+          encoder_out: (N, T, d_model).
+        Returns:
+          What the CTC head reads, (N, T, d_model), and the nodes of the acoustic
+          graph, (N, T, d_teacher).
+        """
+        nodes = self.fc2(encoder_out)
+        back = self.norm_model(self.fc3(self.norm_teacher(nodes)))
+        return encoder_out + self.scale * back, nodes

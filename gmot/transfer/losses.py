@@ -1,0 +1,152 @@
+"""The losses of knowledge transfer: alignment, transport, and their weighting with CTC."""
+
+from dataclasses import dataclass
+from typing import Any, Tuple
+
+import torch
+from torch import Tensor
+
+from gmot.graphs import cosine_distance, inverse_norms, make_edges, positional_cost
+from gmot.ot import TransportResult, fused_gromov_wasserstein
+from gmot.ot.problem import Checks, check_choice, check_lengths, no_autocast
+from gmot.transfer.systems import TransferSettings
+
+ALIGNMENT_REDUCTIONS = ("sum", "mean")
+
+
+@dataclass(frozen=True)
+class TransferLoss:
+    """The losses of each utterance.
+
+    Attributes:
+      alignment: (N,) Eq. 16, summed over the tokens between [CLS] and [SEP]; 0 if
+        there is none.
+      alignment_mean: (N,) the same per token, in [0, 2].
+      transport: (N,) Eq. 12, (1 - alpha) node + alpha edge with the paper's alpha.
+      result: plan and solver's values.
+    """
+
+    alignment: Tensor
+    alignment_mean: Tensor
+    transport: Tensor
+    result: TransportResult
+
+
+def transport_loss(
+    h: Tensor, z: Tensor, h_lens: Any, z_lens: Any, settings: TransferSettings
+) -> TransferLoss:
+    """Match acoustic and linguistic graphs (GM-OT, arXiv 2505.13079, Eq. 6-16).
+
+    The plan is held unless ``settings.plan_gradient`` says otherwise: features get their
+    gradient through the costs and edges at the plan, and through Z~ = P^T H.
+
+    Args:
+      h: (N, T, D) acoustic nodes (FC2's output), any floating type; what lies
+        beyond the lengths must be finite and has no effect.
+      z: (N, L, D) teacher's features, [CLS] and [SEP] included.
+      h_lens, z_lens: (N,) integers.
+      settings: of the system.
+    Returns:
+      Losses per utterance, float32 (float64 when given), whatever the autocast.
+    Raises:
+      ValueError: naming the argument and the item.
+    """
+    h, z = _features(h, z)
+    checks = Checks()
+    h_lens = check_lengths(h_lens, "h_lens", h.size(0), h.size(1), h.device, checks)
+    z_lens = check_lengths(z_lens, "z_lens", z.size(0), z.size(1), h.device, checks)
+    for name, x in (("h", h), ("z", z)):
+        bad = ~torch.isfinite(x.detach().square().sum((1, 2)))
+        checks.add(bad, f"{name}: item {{item}} has NaN, infinite or huge values.")
+    checks.raise_if_any()
+
+    node_cost = cosine_distance(h, z)
+    if settings.positional is not None:
+        node_cost = node_cost + positional_cost(
+            settings.positional, h_lens, z_lens, h.size(1), z.size(1), settings.rho, h.dtype
+        )
+    result = fused_gromov_wasserstein(
+        node_cost,
+        make_edges(settings.edges, h, h_lens),
+        make_edges(settings.edges, z, z_lens),
+        lengths_a=h_lens,
+        lengths_b=z_lens,
+        alpha=settings.solver_alpha,
+        epsilon=settings.epsilon,
+        method=settings.method,
+        max_outer=settings.max_outer,
+        max_inner=settings.max_inner,
+        tolerance=settings.tolerance,
+        plan_gradient=settings.plan_gradient,
+    )
+    alignment, alignment_mean = _alignment(h, z, z_lens, result.plan)
+    transport = (1 - settings.alpha) * result.node + settings.alpha * result.edge
+    return TransferLoss(alignment, alignment_mean, transport, result)
+
+
+def combine(ctc: Tensor, transfer: TransferLoss, settings: TransferSettings) -> Tensor:
+    """Eq. 18: lambda L_CTC + (1 - lambda) (L_align + L_FGWD), averaged over utterances.
+
+    The papers leave the reduction open; ours: each loss is that of an utterance (CTC summed over
+    its labels, as ``ctc_loss`` gives it with reduction "none"; alignment by
+    ``settings.alignment_reduction``), and every utterance counts the same.
+
+    Args:
+      ctc: (N,).
+      transfer: of the same utterances.
+      settings: of the system.
+    Returns:
+      The loss to minimise, a scalar.
+    Raises:
+      ValueError: shapes that do not fit, an unknown reduction.
+    """
+    check_choice(settings.alignment_reduction, "alignment_reduction", ALIGNMENT_REDUCTIONS)
+    if ctc.shape != transfer.transport.shape:
+        raise ValueError(
+            f"ctc: expected one loss an utterance, {tuple(transfer.transport.shape)}; found "
+            f"{tuple(ctc.shape)}."
+        )
+    summed = settings.alignment_reduction == "sum"
+    alignment = transfer.alignment if summed else transfer.alignment_mean
+    weight = settings.ctc_weight
+    return (weight * ctc + (1 - weight) * (alignment + transfer.transport)).mean()
+
+
+def _alignment(h: Tensor, z: Tensor, z_lens: Tensor, plan: Tensor) -> Tuple[Tensor, Tensor]:
+    """Eq. 16 per utterance, summed over its tokens and averaged over them."""
+    with no_autocast(h.device):
+        moved = torch.bmm(plan.transpose(1, 2), h)
+    cosine = (moved * z).sum(2) * inverse_norms(moved) * inverse_norms(z)
+    positions = torch.arange(z.size(1), device=z.device)
+    inner = (positions > 0) & (positions < z_lens.unsqueeze(1) - 1)
+    total = ((1 - cosine) * inner).sum(1)
+    return total, total / inner.sum(1).clamp_min(1)
+
+
+def _features(h: Tensor, z: Tensor) -> Tuple[Tensor, Tensor]:
+    """Both in float32 or float64.
+
+    Raises:
+      ValueError: wrong shapes, types or devices.
+    """
+    for name, x in (("h", h), ("z", z)):
+        if x.dim() != 3 or not x.is_floating_point():
+            raise ValueError(
+                f"{name}: expected floating point numbers of shape (N, length, D), found "
+                f"{x.dtype} of shape {tuple(x.shape)}."
+            )
+        if x.numel() == 0:
+            raise ValueError(f"{name}: empty batch or features, its shape is {tuple(x.shape)}.")
+    if h.size(0) != z.size(0) or h.size(2) != z.size(2):
+        raise ValueError(
+            f"h and z: expected the same batch and width, found {tuple(h.shape)} and "
+            f"{tuple(z.shape)}."
+        )
+    if h.device != z.device or (h.dtype == torch.float64) != (z.dtype == torch.float64):
+        raise ValueError(
+            f"h and z: {h.dtype} on {h.device} and {z.dtype} on {z.device}; give both on one "
+            "device, and both in float64 or neither."
+        )
+    if h.dtype == torch.float64:
+        return h, z
+    return h.float(), z.float()

@@ -1,0 +1,1 @@
+"""Its being here puts ``tests/`` on the path: tests import ``oracles``."""

@@ -1,0 +1,249 @@
+"""Losses, settings and adapter of knowledge transfer against the papers' formulas."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from oracles import gromov
+
+from gmot.common import GmotError
+from gmot.transfer import SYSTEMS, combine, get_system, transport_loss
+from gmot.transfer.adapter import Adapter
+from gmot.transfer.systems import solver_convention
+
+H_LENS, Z_LENS = [9, 6, 4], [5, 3, 2]
+
+
+def features(seed=0, dtype=torch.float64):
+    rng = np.random.default_rng(seed)
+    h, z = rng.normal(size=(3, 9, 8)), rng.normal(size=(3, 5, 8))
+    return torch.from_numpy(h).to(dtype), torch.from_numpy(z).to(dtype)
+
+
+def exact(settings):
+    return replace(settings, max_inner=50000, tolerance=1e-14)
+
+
+@pytest.mark.parametrize("name", [n for n in SYSTEMS if n != "ctc"])
+def test_oracle_losses_are_the_papers_equations(name):
+    """Eq. 6, 10, 13, 14, 16, 12 and section 2.2.4, in numpy, with the numbers of the table."""
+    settings = get_system(name)
+    h, z = features()
+    loss = transport_loss(h, z, H_LENS, Z_LENS, exact(settings))
+    for n, (la, lt) in enumerate(zip(H_LENS, Z_LENS)):
+        x, y = h[n, :la].numpy(), z[n, :lt].numpy()
+        i, j = np.arange(1, la + 1)[:, None] / la, np.arange(1, lt + 1)[None, :] / lt
+        cost = gromov.cosine_distance(x, y) + settings.rho * (i - j) ** 2
+        edges = gromov.cosine_distance(x, x), gromov.cosine_distance(y, y)
+        a, b = np.full(la, 1 / la), np.full(lt, 1 / lt)
+        plan = gromov.gm_ot(cost, *edges, a, b, settings.alpha, settings.beta, settings.max_outer)[
+            -1
+        ]
+        np.testing.assert_allclose(loss.result.plan[n, :la, :lt].numpy(), plan, atol=1e-10)
+        moved = plan.T @ x
+        align = [gromov.cosine_distance(moved[k : k + 1], y[k : k + 1])[0, 0] for k in range(lt)]
+        inner = align[1 : lt - 1]
+        assert loss.alignment[n].item() == pytest.approx(sum(inner), abs=1e-9)
+        mean = np.mean(inner) if inner else 0
+        assert loss.alignment_mean[n].item() == pytest.approx(mean, abs=1e-9)
+        quadratic = (gromov.tensor_product(*edges, plan) * plan).sum()
+        transport = (1 - settings.alpha) * (cost * plan).sum() + settings.alpha * quadratic
+        assert loss.transport[n].item() == pytest.approx(transport, abs=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.02, 0.3, 1.0])
+def test_oracle_convention_holds_at_every_step(alpha):
+    """Not only at a fixed point: after 1, 2, 3 steps of Eq. 13-14 the plans agree."""
+    from gmot.ot import fused_gromov_wasserstein
+
+    problem = gromov.random_problem(np.random.default_rng(1), 8, 5)
+    a, epsilon = solver_convention(alpha, 0.2)
+    for steps, plan in enumerate(gromov.gm_ot(*problem, alpha, 0.2, 3), start=1):
+        found = fused_gromov_wasserstein(
+            *problem, alpha=a, epsilon=epsilon, method="proximal",
+            max_outer=steps, max_inner=5000, tolerance=1e-14,
+        )  # fmt: skip
+        np.testing.assert_allclose(found.plan.numpy(), plan, atol=1e-11)
+
+
+def test_convention_of_the_value():
+    """F_eps = c ((1 - alpha) node + alpha/2 edge + beta entropy), c = 2 / (2 - alpha)."""
+    settings = replace(get_system("gm_ot"), alpha=0.4)
+    result = transport_loss(*features(), H_LENS, Z_LENS, settings).result
+    descended = 0.6 * result.node + 0.2 * result.edge + settings.beta * result.entropy
+    assert torch.allclose(result.value, descended * 2 / 1.6)
+
+
+def test_the_table_is_the_papers():
+    """GM-OT's Table 2."""
+    rows = [
+        (0, 0, 0.05, 0.1),
+        (0.01, 0.3, 0.3, 0.05),
+        (0.01, 0.5, 0.5, 0.1),
+        (0.02, 0.5, 0.5, 0.1),
+        (0.02, 0.3, 0.5, 0.1),
+        (0.05, 0.5, 0.5, 0.1),
+        (0.1, 0.1, 0.3, 0.05),
+        (0.01, 0.5, 0.5, 0.3),
+    ]
+    for number, row in enumerate(rows, start=1):
+        s = get_system(f"gm_ot_setting{number}")
+        assert (s.alpha, s.rho, s.beta, s.adapter_scale) == row
+        assert s.ctc_weight == 0.3 and s.transfer and s.name == f"gm_ot_setting{number}"
+    assert replace(get_system("gm_ot"), name="") == replace(get_system("gm_ot_setting5"), name="")
+    assert not get_system("ctc").transfer
+    with pytest.raises(GmotError, match="'gmot' is unknown. Known: ctc, gm_ot"):
+        get_system("gmot")
+
+
+def test_oracle_gradient_holds_the_plan():
+    """Both losses, differentiated by finite differences with the plan of the start kept."""
+    settings = replace(get_system("gm_ot"), alpha=0.3)
+    h, z = features(seed=2)
+    h.requires_grad_()
+    loss = transport_loss(h, z, H_LENS, Z_LENS, settings)
+    assert not loss.result.plan.requires_grad
+    (loss.alignment + 2 * loss.transport).sum().backward()
+    direction = torch.from_numpy(np.random.default_rng(3).normal(size=tuple(h.shape)))
+
+    def value(h):
+        total = 0
+        for n, (la, lt) in enumerate(zip(H_LENS, Z_LENS)):
+            x, y, plan = h[n, :la].numpy(), z[n, :lt].numpy(), loss.result.plan[n, :la, :lt].numpy()
+            node = (gromov.cosine_distance(x, y) * plan).sum()
+            edges = gromov.cosine_distance(x, x), gromov.cosine_distance(y, y)
+            quadratic = (gromov.tensor_product(*edges, plan) * plan).sum()
+            align = np.diag(gromov.cosine_distance(plan.T @ x, y))[1 : lt - 1].sum()
+            total += align + 2 * (0.7 * node + 0.3 * quadratic)
+        return total
+
+    start, step = h.detach(), 1e-5
+    numeric = (value(start + step * direction) - value(start - step * direction)) / (2 * step)
+    assert (h.grad * direction).sum().item() == pytest.approx(numeric, rel=1e-6)
+
+
+def test_unrolled_plan_trains_the_alignment():
+    settings = replace(get_system("gm_ot"), plan_gradient="unroll")
+    gradients = []
+    for s in (settings, replace(settings, plan_gradient="detach")):
+        h, z = features(seed=4)
+        transport_loss(h.requires_grad_(), z, H_LENS, Z_LENS, s).alignment.sum().backward()
+        gradients.append(h.grad)
+    assert torch.isfinite(gradients[0]).all()
+    assert (gradients[0] - gradients[1]).abs().max() > 1e-6
+
+
+def test_an_utterance_does_not_depend_on_its_batch_mates():
+    h, z = features(seed=5, dtype=torch.float32)
+    z.mul_(1 + torch.arange(5)[:, None])  # nothing to do with scale: costs are cosines
+    settings = get_system("gm_ot")
+    h.requires_grad_()
+    together = transport_loss(h, z, H_LENS, Z_LENS, settings)
+    (together.alignment + together.transport).sum().backward()
+    for n, (la, lt) in enumerate(zip(H_LENS, Z_LENS)):
+        x = h[n : n + 1, :la].detach().requires_grad_()
+        alone = transport_loss(x, z[n : n + 1, :lt], [la], [lt], settings)
+        (alone.alignment + alone.transport).sum().backward()
+        for field in ("alignment", "transport"):
+            found = getattr(together, field)[n].item()
+            assert found == pytest.approx(getattr(alone, field).item(), abs=1e-6)
+        assert (h.grad[n, :la] - x.grad[0]).abs().max() < 1e-6
+        assert not h.grad[n, la:].any()
+
+
+def test_monotone_alignment_is_recovered():
+    """Frames that repeat their token's vector, with noise, go to their token."""
+    generator = torch.Generator().manual_seed(0)
+    tokens, frames, width = 6, 48, 64
+    z = torch.randn(1, tokens, width, generator=generator)
+    owner = torch.arange(frames) * tokens // frames
+    h = z[:, owner] + torch.randn(1, frames, width, generator=generator)
+    loss = transport_loss(h, z, [frames], [tokens], get_system("gm_ot"))
+    assert (loss.result.plan[0].argmax(1) == owner).float().mean() > 0.95
+    assert loss.alignment_mean.item() < 0.1
+    shuffled = transport_loss(
+        torch.randn(1, frames, width, generator=generator), z, [frames], [tokens],
+        get_system("gm_ot"),
+    )  # fmt: skip
+    assert loss.alignment < shuffled.alignment and loss.transport < shuffled.transport
+
+
+def test_autocast_does_not_change_the_loss():
+    h, z = features(seed=6, dtype=torch.float32)
+    expected = transport_loss(h, z, H_LENS, Z_LENS, get_system("gm_ot"))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = transport_loss(h, z, H_LENS, Z_LENS, get_system("gm_ot"))
+        half = transport_loss(h.bfloat16(), z, H_LENS, Z_LENS, get_system("gm_ot"))
+    assert torch.equal(found.transport, expected.transport)
+    assert torch.equal(found.alignment, expected.alignment)
+    assert half.transport.dtype == torch.float32
+    assert torch.allclose(half.transport, expected.transport, atol=2e-2)
+
+
+def test_silent_frames_give_finite_gradients():
+    h, z = features(seed=7, dtype=torch.float32)
+    h[0] = 0
+    h.requires_grad_()
+    loss = transport_loss(h, z, H_LENS, Z_LENS, get_system("gm_ot"))
+    combine(torch.zeros(3), loss, get_system("gm_ot")).backward()
+    assert torch.isfinite(h.grad).all()
+
+
+def test_combine_is_equation_18():
+    settings = get_system("gm_ot")
+    loss = transport_loss(*features(), H_LENS, Z_LENS, settings)
+    ctc = torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64)
+    expected = np.mean(
+        [0.3 * ctc[n] + 0.7 * (loss.alignment[n] + loss.transport[n]) for n in range(3)]
+    )
+    assert combine(ctc, loss, settings).item() == pytest.approx(expected)
+    by_token = replace(settings, alignment_reduction="mean", ctc_weight=0.5)
+    expected = 0.5 * (ctc + loss.alignment_mean + loss.transport).mean()
+    assert combine(ctc, loss, by_token).item() == pytest.approx(expected.item())
+    with pytest.raises(ValueError, match="ctc: expected one loss an utterance"):
+        combine(ctc.mean(), loss, settings)
+    with pytest.raises(ValueError, match="alignment_reduction: expected one of sum, mean"):
+        combine(ctc, loss, replace(settings, alignment_reduction="max"))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"h": torch.zeros(0, 4, 8)}, "h: empty batch"),
+        ({"h": torch.zeros(4, 8)}, "h: expected floating"),
+        ({"z": torch.zeros(2, 3, 7)}, "h and z: expected the same batch and width"),
+        ({"z": torch.zeros(2, 3, 8).double()}, "h and z: torch.float32"),
+        ({"z": torch.zeros(2, 3, 8, device="meta")}, "h and z: .* on meta"),
+        ({"h_lens": [4, 0]}, "h_lens: item 1 is empty"),
+        ({"z_lens": [4, 3]}, "z_lens: item 0 is longer"),
+        ({"h": torch.full((2, 4, 8), float("nan"))}, "h: item 0 has NaN"),
+    ],
+)
+def test_bad_input_is_refused(change, message):
+    arguments = {
+        "h": torch.randn(2, 4, 8),
+        "z": torch.randn(2, 3, 8),
+        "h_lens": [4, 4],
+        "z_lens": [3, 3],
+        **change,
+    }
+    with pytest.raises(ValueError, match=message):
+        transport_loss(**arguments, settings=get_system("gm_ot"))
+
+
+def test_adapter_is_equation_17():
+    adapter = Adapter(6, 10, 0.3)
+    x = torch.randn(2, 5, 6)
+    out, nodes = adapter(x)
+    expected = x @ adapter.fc2.weight.t() + adapter.fc2.bias
+    assert torch.allclose(nodes, expected, atol=1e-6)
+
+    def norm(v):
+        return (v - v.mean(-1, keepdim=True)) / (
+            v.var(-1, unbiased=False, keepdim=True) + 1e-5
+        ).sqrt()
+
+    back = norm(norm(expected) @ adapter.fc3.weight.t() + adapter.fc3.bias)
+    assert torch.allclose(out, x + 0.3 * back, atol=1e-4)
+    assert torch.equal(Adapter(6, 10, 0.0)(x)[0], x)
