@@ -1,0 +1,194 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154  # options are assigned by `option`
+# Data preparation, the same for every corpus: stages 0 to 7. Sourced by egs/<corpus>/prepare.sh,
+# which has set `recipe` to its own folder:   . "$recipe/../../shared/prepare.sh" "$@"
+#
+# What is particular to the corpus stands in $recipe/corpus.sh: plain assignments to the variables
+# that are options below, options of its own (`option NAME DEFAULT HELP`), and these functions, all
+# of which may be left out:
+#   download_corpus    makes or finds $corpus_dir (and the folder $teacher, where it is made here)
+#   prepare_manifests  makes $manifest_dir out of $corpus_dir. Without it lhotse's recipe of the
+#                      name $lhotse_recipe is used, or Kaldi-style folders <part>/{wav.scp,text}
+#   normalize_text     a filter of transcripts, one a line, that needs nothing else of this shell.
+#                      Without it local/normalize_text.py
+#   settle             called after the options are read: gives values that depend on others, and
+#                      may list in the array corpus_products files that stage 0 must leave
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+started_in=$PWD
+# shellcheck source=stages.sh
+. "$root/shared/stages.sh"
+# shellcheck source=parse_options.sh
+declare -F option >/dev/null || . "$root/shared/parse_options.sh"
+
+: "${usage:="Prepare the data of this recipe. What is finished is skipped.
+
+Usage: bash egs/$(basename "$recipe")/prepare.sh [options]
+
+Stages: 0 corpus, 1 manifests, 2 features, 3 validation, 4 tokens and lexicon, 5 n-gram,
+6 decoding graphs, 7 features of the teacher."}"
+
+option stage 0 "first stage to run"
+option stop_stage "${last_stage:-7}" "last stage to run"
+option num_jobs 2 "processes for audio and features"
+option venv "$root/.venv" "environment to make and use; none: the python that is on the PATH"
+option corpus_dir "$recipe/download" "the corpus as it was received"
+option data_dir "$recipe/data" "for what is prepared"
+option corpus "$(basename "$recipe")" "first part of the names of the corpus's files"
+option parts "train dev test" "parts of the corpus"
+option train_part train "the part that is learned from"
+option lhotse_recipe "" "lhotse's recipe that reads the corpus"
+option sampling_rate 16000 "of the recordings, in Hz"
+option num_mel_bins 80 "of the filterbank"
+option speed_perturb "0.9 1.1" "copies of the training part at these speeds"
+option ngram_order 3 "of the language model"
+option teacher bert-base-chinese "the language model that teaches: a folder or a hub's name"
+option teacher_layer 6 "its layer that is learned from"
+option teacher_options "" "more options for local/compute_teacher.py, such as --random-weights"
+
+absolute() { # PATH
+  case $1 in /*) echo "$1" ;; *) echo "$started_in/$1" ;; esac
+}
+
+corpus_products=()
+# shellcheck source=/dev/null
+. "$recipe/corpus.sh"
+parse_options "$@"
+for name in stage stop_stage; do
+  [ "${!name}" -eq "${!name}" ] 2>/dev/null || die "--${name/_/-} ${!name}: a number is needed"
+done
+if declare -F settle >/dev/null; then settle; fi
+corpus_dir=$(absolute "$corpus_dir")
+data_dir=$(absolute "$data_dir")
+if [ -d "$teacher" ]; then teacher=$(absolute "$teacher"); fi
+read -ra part_list <<<"$parts"
+
+cd "$root"
+manifest_dir=$data_dir/manifests
+fbank_dir=$data_dir/fbank
+lang_dir=$data_dir/lang
+arpa=$data_dir/lm/G.arpa
+graph_dir=$data_dir/graphs
+teacher_store=$data_dir/teacher
+marker_dir=$data_dir/.stages
+mkdir -p "$marker_dir"
+
+if [ "$venv" != none ]; then
+  venv=$(absolute "$venv")
+  bash shared/environment.sh --venv "$venv"
+  PATH=$venv/bin:$PATH
+fi
+
+# Of two preparations of the same data the second waits.
+if command -v flock >/dev/null; then
+  exec 8<"$data_dir"
+  flock -n 8 || { log "Another run is preparing $data_dir; waiting for it"; flock 8; }
+fi
+
+# --- what a corpus may say in its own way ------------------------------------------------------
+
+own_functions=()
+for name in prepare_manifests normalize_text; do
+  if declare -F "$name" >/dev/null; then own_functions+=("$name"); fi
+done
+
+if ! declare -F download_corpus >/dev/null; then
+  download_corpus() {
+    [ -d "$corpus_dir" ] || die "no corpus at $corpus_dir; say where it is with --corpus-dir"
+  }
+fi
+
+normalize_command="python local/normalize_text.py"
+if declare -F normalize_text >/dev/null; then
+  # A script of its own, because a function does not pass through sh, which runs the command.
+  printf '%s\nnormalize_text\n' "$(declare -f normalize_text)" >"$marker_dir/normalize_text.sh"
+  normalize_command="bash $(printf %q "$marker_dir/normalize_text.sh")"
+fi
+
+if ! declare -F prepare_manifests >/dev/null; then
+  prepare_manifests() {
+    python local/prepare_manifests.py --corpus-dir "$corpus_dir" --prefix "$corpus" \
+      --parts "${part_list[@]}" --manifest-dir "$manifest_dir" ${lhotse_recipe:+--recipe "$lhotse_recipe"} \
+      --sampling-rate "$sampling_rate" --normalize-command "$normalize_command" --num-jobs "$num_jobs"
+  }
+fi
+
+# --- the stages --------------------------------------------------------------------------------
+
+stage 0 corpus "the corpus" --settings corpus_dir \
+  --outputs ${corpus_products[@]+"${corpus_products[@]}"} -- download_corpus
+
+manifests=()
+cuts=()
+other_parts=()
+for part in "${part_list[@]}"; do
+  manifests+=("$manifest_dir/${corpus}_supervisions_$part.jsonl.gz")
+  cuts+=("$fbank_dir/${corpus}_cuts_$part.jsonl.gz")
+  [ "$part" = "$train_part" ] || other_parts+=("$part")
+done
+
+stage 1 manifests "manifests" --after corpus \
+  --settings corpus_dir corpus parts sampling_rate lhotse_recipe \
+  --functions ${own_functions[@]+"${own_functions[@]}"} \
+  --outputs "${manifests[@]}" -- prepare_manifests
+
+# shellcheck disable=SC2086  # lists of words
+stage 2 fbank "filterbank features" --after manifests \
+  --settings corpus parts train_part num_mel_bins speed_perturb \
+  --outputs "${cuts[@]}" -- \
+  python local/compute_fbank.py --prefix "$corpus" --parts $parts --train-part "$train_part" \
+  --manifest-dir "$manifest_dir" --fbank-dir "$fbank_dir" --num-mel-bins "$num_mel_bins" \
+  ${speed_perturb:+--speed-perturb $speed_perturb} --num-jobs "$num_jobs"
+
+stage 3 validate "validation and statistics" --after fbank \
+  --settings corpus parts sampling_rate num_mel_bins -- \
+  python local/validate_manifests.py --prefix "$corpus" --parts "${part_list[@]}" \
+  --fbank-dir "$fbank_dir" --sampling-rate "$sampling_rate" --num-mel-bins "$num_mel_bins"
+
+# A teacher that is a folder is known by its files, one with a hub's name by that.
+tokenizer_files=()
+weight_files=()
+for name in config.json tokenizer.json vocab.txt model.safetensors pytorch_model.bin; do
+  [ -f "$teacher/$name" ] || continue
+  case $name in
+    model.* | pytorch_model.*) weight_files+=("$teacher/$name") ;;
+    *) tokenizer_files+=("$teacher/$name") ;;
+  esac
+done
+
+stage 4 lang "tokens, words and lexicon" --after manifests \
+  --settings corpus train_part parts teacher \
+  --inputs ${tokenizer_files[@]+"${tokenizer_files[@]}"} \
+  --outputs "$lang_dir"/{tokens.txt,words.txt,lexicon.txt,text} -- \
+  python local/prepare_lang.py --prefix "$corpus" --train-part "$train_part" \
+  ${other_parts[@]+--other-parts "${other_parts[@]}"} \
+  --manifest-dir "$manifest_dir" --lang-dir "$lang_dir" --teacher "$teacher"
+
+stage 5 ngram "n-gram language model" --after lang --settings ngram_order --outputs "$arpa" -- \
+  python local/make_ngram.py --lang-dir "$lang_dir" --order "$ngram_order" --output "$arpa"
+
+# Whether graphs can be made and searched. The answer takes a second, so it is asked for once.
+has_k2=
+find_k2() {
+  if [ -z "$has_k2" ]; then
+    has_k2=false
+    if python -c "import k2" 2>/dev/null; then has_k2=true; fi
+  fi
+}
+
+if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ] && find_k2 && ! $has_k2; then
+  log "Stage 6: decoding graphs: left out, k2 does not load" \
+    "(python local/check_environment.py tells how to mend it). Greedy decoding does without."
+else
+  stage 6 graphs "decoding graphs" --after lang ngram --outputs "$graph_dir"/{H,HLG}.pt -- \
+    python local/compile_graphs.py --lang-dir "$lang_dir" --arpa "$arpa" --graph-dir "$graph_dir"
+fi
+
+# shellcheck disable=SC2086  # a list of words
+stage 7 teacher "features of the teacher" --after manifests \
+  --settings corpus train_part teacher teacher_layer teacher_options \
+  --inputs ${tokenizer_files[@]+"${tokenizer_files[@]}"} ${weight_files[@]+"${weight_files[@]}"} \
+  --outputs "$teacher_store"/{features.bin,index.json} -- \
+  python local/compute_teacher.py --prefix "$corpus" --train-part "$train_part" \
+  --manifest-dir "$manifest_dir" --teacher "$teacher" --layer "$teacher_layer" \
+  --store "$teacher_store" $teacher_options

@@ -1,0 +1,56 @@
+"""local/check_environment.py tells what is here and how to mend what is not."""
+
+import runpy
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "local" / "check_environment.py"
+
+
+def check(python):
+    return subprocess.run(
+        [str(python), str(SCRIPT)], stdout=subprocess.PIPE, text=True, timeout=120
+    )
+
+
+def test_it_agrees_with_the_python_that_runs_it():
+    result = check(sys.executable)
+    try:
+        import k2  # noqa: F401
+    except ImportError:
+        assert result.returncode == 1
+        assert "two pairs of torch and k2" in result.stdout
+        assert result.stdout.splitlines()[-1].startswith("verdict: all but k2")
+    else:
+        assert result.returncode == 0
+        assert result.stdout.splitlines()[-1] == "verdict: all the recipes need is here"
+
+
+def test_it_runs_where_nothing_is_installed(tmp_path):
+    venv.create(tmp_path / "bare", with_pip=False)
+    result = check(tmp_path / "bare" / "bin" / "python")
+    assert result.returncode == 1
+    verdict = result.stdout.splitlines()[-1]
+    assert verdict.startswith("verdict: missing: ")
+    assert "torch, numpy, lhotse" in verdict
+    assert "bash shared/environment.sh" in verdict
+
+
+@pytest.mark.parametrize(
+    ("torch", "python", "line"),
+    [
+        ("1.13.1+cu117", (3, 11), "pip install --no-deps -r requirements/k2.txt"),
+        ("1.13.1", (3, 9), "pip install --no-deps -r requirements/k2.txt"),
+        ("1.13.1", (3, 8), "bash shared/environment.sh"),
+        ("2.13.0", (3, 11), "pip install -r requirements/cuda12.txt"),
+        (None, (3, 11), "bash shared/environment.sh"),
+    ],
+)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="k2's wheels are for Linux")
+def test_the_remedy_fits_the_torch_that_is_here(torch, python, line):
+    remedy = runpy.run_path(str(SCRIPT))["remedy"]
+    assert line in remedy(torch, python)

@@ -1,0 +1,236 @@
+"""decode.py and summarize_results.py on a model without training, as a user runs them."""
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import torch
+
+from gmot.common import GmotError, write_json
+from gmot.decode.lattice import k2_available
+from gmot.text.lang import Lang
+from gmot.text.ngram import train
+from gmot.text.tokens import TokenTable
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXTS = {"train": ["今天好", "天气好"], "dev": ["今天", "好天气", "今"]}
+METHODS = ["ctc-greedy-search"] + (["ctc-decoding", "1best"] if k2_available() else [])
+
+
+def run(script, *arguments):
+    """(status, standard output, standard error) of a script, started from another folder."""
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "local" / script), *map(str, arguments)],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return result.returncode, result.stdout, result.stderr
+
+
+def refused(outcome):
+    """The one-line error of a script that gave up as it should."""
+    status, _, err = outcome
+    assert status == 1, err
+    assert "Traceback" not in err
+    return err.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Features of noise, a lang folder, graphs, and checkpoints of two epochs."""
+    soundfile = pytest.importorskip("soundfile")
+    folder = tmp_path_factory.mktemp("data")
+    generator = torch.Generator().manual_seed(0)
+    for part, texts in TEXTS.items():
+        (folder / "corpus" / part).mkdir(parents=True)
+        for i in range(len(texts)):
+            noise = 0.1 * torch.randn(8000 + 4000 * i, generator=generator)
+            soundfile.write(folder / "corpus" / part / f"{part}{i}.wav", noise.numpy(), 16000)
+        lists = {"wav.scp": [f"{part}{i}.wav" for i in range(len(texts))], "text": texts}
+        for name, values in lists.items():
+            lines = "".join(f"{part}{i} {value}\n" for i, value in enumerate(values))
+            (folder / "corpus" / part / name).write_text(lines, encoding="utf-8")
+    common = ("--prefix", "toy", "--parts", *TEXTS, "--manifest-dir", folder / "manifests")
+    for script, more in (
+        ("prepare_manifests.py", ("--corpus-dir", folder / "corpus")),
+        ("compute_fbank.py", ("--fbank-dir", folder / "fbank", "--num-mel-bins", 20)),
+    ):
+        status, _, err = run(script, *common, *more)
+        assert status == 0, err
+
+    lang = Lang.from_texts(TEXTS["train"], list)
+    lang.save(folder / "lang")
+    train(lang.text, vocabulary=lang.words.words).save_arpa(folder / "G.arpa")
+    if k2_available():
+        arguments = ("--lang-dir", folder / "lang", "--arpa", folder / "G.arpa")
+        assert run("compile_graphs.py", *arguments, "--graph-dir", folder / "graphs")[0] == 0
+    for system in ("ctc", "gm_ot"):
+        write_checkpoints(folder / "exp" / system, lang.tokens)
+    return folder
+
+
+def write_checkpoints(exp_dir, tokens):
+    from gmot.model.ctc_model import CtcModel, ModelConfig
+    from gmot.training.checkpoint import epoch_path, save_checkpoint
+
+    shape = ModelConfig(
+        vocab_size=len(tokens),
+        num_features=20,
+        d_model=16,
+        num_heads=2,
+        ffn_dim=16,
+        num_layers=1,
+        kernel_size=3,
+        subsampling_channels=4,
+    )
+    config = {
+        "model": shape.to_dict(),
+        "system": {"name": exp_dir.name},
+        "tokens": tokens.fingerprint,
+        "options": {"seed": 7},
+    }
+    exp_dir.mkdir(parents=True)
+    for epoch in (1, 2):
+        torch.manual_seed(epoch)
+        state = {"model": CtcModel(shape).state_dict(), "config": config, "epoch": epoch}
+        save_checkpoint(epoch_path(exp_dir, epoch), state)
+    write_json(
+        exp_dir / "config.json",
+        {"command": "local/train.py --seed 7", "environment": {"commit": "abc123", "torch": "1"}},
+    )
+
+
+def options_of(data, system="ctc", **options):
+    chosen = {
+        "exp-dir": data / "exp" / system,
+        "prefix": "toy",
+        "fbank-dir": data / "fbank",
+        "lang-dir": data / "lang",
+        "graph-dir": data / "graphs",
+        "parts": "dev",
+        **options,
+    }
+    return [str(x) for key, value in chosen.items() for x in (f"--{key}", value)]
+
+
+def decode(data, *more, **options):
+    """decode.py in this process, which saves the seconds of its imports."""
+    from gmot.training.decoding import decode as decode_with
+
+    parser = runpy.run_path(str(ROOT / "local" / "decode.py"))["get_parser"]()
+    return decode_with(parser.parse_args([*options_of(data, **options), *map(str, more)]))
+
+
+def results(data, system="ctc"):
+    return json.loads((data / "exp" / system / "results.json").read_text(encoding="utf-8"))
+
+
+def test_files_and_records(data):
+    arguments = (*options_of(data), "--avg", 2, "--decoding-methods", *METHODS)
+    status, _, err = run("decode.py", *arguments)
+    assert status == 0, err
+    by_method = {r["method"]: r for r in results(data) if (r["epoch"], r["avg"]) == (2, 2)}
+    assert set(by_method) == set(METHODS)
+    for method, r in by_method.items():
+        folder = data / "exp" / "ctc" / method
+        assert {p.name for p in folder.iterdir()} >= {
+            f"{kind}-dev-epoch-2-avg-2.txt" for kind in ("recogs", "errs", "cer-summary")
+        }
+        line = f"[dev-{method}] %CER {r['cer']:.2f}% ["
+        assert line in err
+        assert (r["ref_len"], r["num_utterances"], r["seed"]) == (6, 3, 7)
+        assert r["cer"] == pytest.approx(100 * (r["ins"] + r["del"] + r["sub"]) / 6)
+        assert r["ci_low"] <= r["cer"] <= r["ci_high"]
+        assert r["rtf_encoder"] > 0 and r["rtf_decoding"] > 0 and r["peak_memory_mb"] > 0
+        assert r["environment"]["torch"] == metadata.version("torch")
+        assert "decode.py" in r["command"] and r["system"] == {"name": "ctc"}
+        assert r["audio_seconds"] == pytest.approx((8000 + 12000 + 16000) / 16000)
+
+
+def test_ctc_decoding_writes_what_greedy_search_writes(data):
+    pytest.importorskip("k2")
+    decode(data, "--decoding-methods", *METHODS)
+    texts = [
+        (data / "exp" / "ctc" / method / "recogs-dev-epoch-2-avg-1.txt").read_text("utf-8")
+        for method in ("ctc-greedy-search", "ctc-decoding")
+    ]
+    assert texts[0] == texts[1]
+
+
+def test_results_do_not_depend_on_the_batch(data):
+    found = []
+    for seconds in (0.6, 100):
+        decode(data, "--epoch", 1, **{"max-duration": seconds})
+        path = data / "exp" / "ctc" / "ctc-greedy-search" / "recogs-dev-epoch-1-avg-1.txt"
+        found.append(path.read_text(encoding="utf-8"))
+    assert found[0] == found[1]
+    assert re.search(r"hyp=\['", found[0])  # it said something
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epoch": 9}, "no such|not there|are not"),
+        ({"avg": 3}, "--avg 3"),
+        ({"avg": 0}, "--avg 0"),
+        ({"decoding-methods": "beam-search"}, "beam-search.*ctc-greedy-search"),
+        ({"parts": "nowhere"}, "nowhere"),
+        ({"lang-dir": "/nowhere"}, "tokens.txt is not there"),
+        ({"exp-dir": "/nowhere"}, "Train first"),
+    ],
+)
+def test_bad_options_are_refused(data, options, message):
+    with pytest.raises(GmotError, match=message):
+        decode(data, **options)
+
+
+def test_another_lang_folder_is_refused(data, tmp_path):
+    TokenTable.from_pieces("今天好气").save(tmp_path / "same/tokens.txt")
+    decode(data, **{"lang-dir": tmp_path / "same"})
+    TokenTable.from_pieces("甲乙丙丁").save(tmp_path / "other/tokens.txt")
+    with pytest.raises(GmotError, match="not the tokens"):
+        decode(data, **{"lang-dir": tmp_path / "other"})
+
+
+@pytest.mark.skipif(k2_available(), reason="k2 is installed")
+def test_graph_methods_without_k2_are_refused_clearly(data):
+    arguments = (*options_of(data), "--decoding-methods", "ctc-decoding")
+    assert "k2 cannot be imported" in refused(run("decode.py", *arguments))
+
+
+def summarize(data, *arguments):
+    return run("summarize_results.py", "--exp-dir", data / "exp", *arguments)
+
+
+def test_summary(data, tmp_path):
+    for system in ("ctc", "gm_ot"):
+        decode(data, "--avg", 2, system=system)
+    output = tmp_path / "RESULTS.md"
+    arguments = ("--systems", "gm_ot", "ctc", "--avg", 2, "--output", output, "--title", "Toy")
+    status, table, err = summarize(data, *arguments)
+    assert status == 0, err
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines()]
+    assert [row[0] for row in rows] == ["system", rows[1][0], "gm_ot", "ctc"]
+    column = rows[0].index("ctc-greedy-search dev")
+    r = next(r for r in results(data, "gm_ot") if r["avg"] == 2)
+    assert rows[2][column] == f"{r['cer']:.2f} ({r['ci_low']:.2f} .. {r['ci_high']:.2f})"
+    text = output.read_text(encoding="utf-8")
+    assert text.startswith("# Toy\n") and table.strip() in text
+    for part in ("### gm_ot", "local/train.py --seed 7", "commit abc123", "seed 7", "decoded by"):
+        assert part in text
+    # Without --epoch and --avg: the last one decoded, whatever its result.
+    last = max((r["epoch"], r["avg"]) for r in results(data))
+    assert f"{last[0]}/{last[1]}" in summarize(data, "--systems", "ctc")[1]
+
+
+def test_summary_of_missing_systems_is_refused(data):
+    message = refused(summarize(data, "--systems", "ctc", "tot"))
+    assert "'tot'" in message and "ctc" in message
+    assert "--epoch 8" in refused(summarize(data, "--systems", "ctc", "--epoch", 8))

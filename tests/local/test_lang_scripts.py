@@ -1,0 +1,186 @@
+"""The scripts from transcripts to graphs, as a user runs them, on good and on bad input."""
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gmot.decode.lattice import k2_available
+from gmot.text.ngram import read_arpa
+from gmot.text.tokens import TokenTable, WordTable
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXTS = {
+    "train": ["今天天气很好", "我们学习中文", "今天学习很好", "天气很好"] * 3,
+    "dev": ["明天天气好", "GMOT很好"],
+}
+
+
+def run(script, *arguments, **options):
+    """(status, standard output, standard error) of a script, started from another folder."""
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "local" / script), *map(str, arguments)],
+        cwd=options.pop("cwd", "/"),
+        capture_output=True,
+        timeout=120,
+        **options,
+    )
+    return result.returncode, result.stdout.decode(), result.stderr.decode()
+
+
+def refused(outcome):
+    """The one-line error of a script that gave up as it should."""
+    status, _, err = outcome
+    assert status == 1, err
+    assert "Traceback" not in err
+    return err.splitlines()[-1]
+
+
+def write_manifests(folder, texts):
+    folder.mkdir(exist_ok=True)
+    for part, lines in texts.items():
+        with gzip.open(folder / f"toy_supervisions_{part}.jsonl.gz", "wt", encoding="utf-8") as f:
+            for i, text in enumerate(lines):
+                f.write(json.dumps({"id": f"{part}{i}", "recording_id": "r", "text": text}) + "\n")
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """A character WordPiece tokenizer that lacks one character of dev."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("teacher")
+    characters = sorted(set("".join(TEXTS["train"])) | set("gmot") | {"##m", "##o", "##t"})
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    (folder / "vocab.txt").write_text("\n".join([*special, *characters]), encoding="utf-8")
+    transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    transformers.BertConfig(vocab_size=len(special) + len(characters)).save_pretrained(folder)
+    return folder
+
+
+def prepare_lang(folder, teacher, *more):
+    return run(
+        "prepare_lang.py",
+        *("--manifest-dir", folder / "manifests", "--prefix", "toy", "--other-parts", "dev"),
+        *("--teacher", teacher, "--lang-dir", folder / "lang", *more),
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, teacher):
+    """A folder with manifests, lang and a language model."""
+    folder = tmp_path_factory.mktemp("data")
+    write_manifests(folder / "manifests", TEXTS)
+    status, _, err = prepare_lang(folder, teacher)
+    assert status == 0, err
+    status, _, log = run(
+        "make_ngram.py", "--lang-dir", folder / "lang", "--output", folder / "lm/G.arpa"
+    )
+    assert status == 0, log
+    return folder, err, log
+
+
+def test_lang_folder(made):
+    folder, log, _ = made
+    tokens = TokenTable.load(folder / "lang/tokens.txt")
+    assert set(tokens.symbols) == {"<blk>", "<unk>"} | set("".join(TEXTS["train"]))
+    words = WordTable.load(folder / "lang/words.txt")
+    text = (folder / "lang/text").read_text(encoding="utf-8").splitlines()
+    assert [line.replace(" ", "") for line in text] == TEXTS["train"]
+    assert all(word in words for line in text for word in line.split())
+    lexicon = (folder / "lang/lexicon.txt").read_text(encoding="utf-8").splitlines()
+    assert {line.split()[0] for line in lexicon} == set(words.words)
+    assert {"今 今", "<unk> <unk>"} <= set(lexicon)
+    dev = json.loads((folder / "lang/report.json").read_text(encoding="utf-8"))["parts"]["dev"]
+    assert dev["oov"] == {"g": 1, "##m": 1, "##o": 1, "##t": 1}
+    assert dev["lacking_in_teacher"] == {"明": 1}
+    assert dev["utterances_with_digits_or_latin"] == 1
+    assert "dev: 2 utterances" in log and f"{len(tokens)} tokens" in log
+
+
+def test_language_model(made):
+    folder, _, log = made
+    model = read_arpa(folder / "lm/G.arpa")
+    assert model.order == 3
+    assert set(model.vocabulary) | {"<unk>"} == set(WordTable.load(folder / "lang/words.txt").words)
+    assert " + ".join(map(str, model.counts())) in log and "perplexity" in log
+
+
+def test_order_is_an_option(made, tmp_path):
+    folder = made[0]
+    arguments = ("--lang-dir", folder / "lang", "--output", tmp_path / "G.arpa", "--order")
+    assert run("make_ngram.py", *arguments, 1)[0] == 0
+    assert read_arpa(tmp_path / "G.arpa").order == 1
+    assert "order 0" in refused(run("make_ngram.py", *arguments, 0))
+
+
+def test_lang_of_empty_or_missing_transcripts_is_refused(tmp_path, teacher):
+    write_manifests(tmp_path / "manifests", {"train": ["", " "], "dev": ["好"]})
+    assert "transcripts of 'train' are empty" in refused(prepare_lang(tmp_path, teacher))
+    assert "toy_supervisions_other" in refused(
+        prepare_lang(tmp_path, teacher, "--train-part", "other")
+    )
+    assert not (tmp_path / "lang").exists()
+
+
+def test_lang_without_a_teacher_is_refused(tmp_path):
+    write_manifests(tmp_path / "manifests", TEXTS)
+    assert "no-teacher" in refused(prepare_lang(tmp_path, tmp_path / "no-teacher"))
+
+
+def test_language_model_of_nothing_is_refused(tmp_path):
+    arguments = ("--lang-dir", tmp_path, "--output", tmp_path / "G.arpa")
+    assert "words.txt is not there" in refused(run("make_ngram.py", *arguments))
+    WordTable.from_words(["好"]).save(tmp_path / "words.txt")
+    (tmp_path / "text").write_text("\n\n")
+    assert "text is empty" in refused(run("make_ngram.py", *arguments))
+    assert not (tmp_path / "G.arpa").exists()
+
+
+def test_graphs(made, tmp_path):
+    pytest.importorskip("k2")
+    lang = made[0] / "lang"
+    arguments = ("--lang-dir", lang, "--graph-dir", tmp_path / "graphs", "--arpa")
+    status, _, log = run("compile_graphs.py", *arguments, made[0] / "lm/G.arpa")
+    assert status == 0, log
+    assert sorted(p.name for p in (tmp_path / "graphs").iterdir()) == ["H.pt", "HLG.pt"]
+    assert "arcs" in log
+    assert "none.arpa is not there" in refused(
+        run("compile_graphs.py", *arguments, tmp_path / "none.arpa")
+    )
+    (tmp_path / "bad.arpa").write_text("no model")
+    assert "not a whole ARPA" in refused(
+        run("compile_graphs.py", *arguments, tmp_path / "bad.arpa")
+    )
+
+
+@pytest.mark.skipif(k2_available(), reason="k2 is installed")
+def test_graphs_without_k2_are_refused_clearly(made, tmp_path):
+    outcome = run(
+        "compile_graphs.py",
+        *("--lang-dir", made[0] / "lang", "--graph-dir", tmp_path / "graphs"),
+        *("--arpa", made[0] / "lm/G.arpa"),
+    )
+    assert "requirements/k2.txt" in refused(outcome)
+    assert not (tmp_path / "graphs").exists()
+
+
+def normalize(data, *arguments):
+    return run("normalize_text.py", *arguments, input=data)
+
+
+def test_normalize_keeps_lines():
+    status, out, err = normalize("你好，世界\n\n ， \r\nab\u2028c 中".encode())
+    assert (status, out) == (0, "你好世界\n\n\nAB C中\n"), err
+    assert "2 of 4 lines are empty" in err
+
+
+def test_normalize_passes_ids_on():
+    out = normalize("Id-1 a，好\nId-2 x y\n".encode(), "--skip-fields", "1", "--keep-case")[1]
+    assert out == "Id-1 a好\nId-2 x y\n"
+
+
+def test_normalize_refuses_other_encodings():
+    assert "line 2: not UTF-8" in refused(normalize("好\n".encode() + "好\n".encode("gbk")))
