@@ -28,7 +28,9 @@ def normalize_text(text: str, upper: bool = True) -> str:
     if upper:
         # Upper case may leave composed forms (NFKC of it composes them again).
         text = unicodedata.normalize("NFKC", text.upper())
-    text = " ".join("".join(map(_keep, text)).split())
+    # What is removed may have stood between two marks that now compose.
+    text = unicodedata.normalize("NFKC", "".join(map(_keep, text)))
+    text = " ".join(text.split())
     return _SPACE_BESIDE_CJK.sub("", text)
 
 

@@ -83,7 +83,7 @@ def check_same_config(path: PathLike, found: Dict[str, Any], expected: Dict[str,
     if differing:
         raise GmotError(
             f"{path}: made with another configuration ({'; '.join(differing)}). "
-            "Use another --exp-dir, or the options it was made with."
+            "Give what it was made with, use another --exp-dir, or remove that folder."
         )
 
 

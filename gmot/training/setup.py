@@ -13,7 +13,7 @@ from typing import Any, Dict, Optional, Sequence
 
 import torch
 
-from gmot.common import GmotError, setup_logging, write_json
+from gmot.common import GmotError, fingerprint, setup_logging, write_json
 from gmot.data.datamodule import AsrDataModule
 from gmot.data.features import load_cmvn
 from gmot.model.ctc_model import CtcModel, ModelConfig
@@ -62,6 +62,8 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
         "system": asdict(settings),
         "tokens": tokens.fingerprint,
         "teacher": store.fingerprint if store else None,
+        # Their mean and deviation know the training features from any others.
+        "features": fingerprint(mean.tolist(), std.tolist()),
         "options": {k: v for k, v in sorted(vars(args).items()) if k not in free},
     }
     _announce(args, config, exp_dir)
