@@ -5,7 +5,8 @@ The calls are those that k2 1.23.4 and 1.24.4 share.
 """
 
 import importlib.util
-from itertools import chain
+import tempfile
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
@@ -13,13 +14,12 @@ from torch import Tensor
 
 from gmot.common import GmotError, PathLike, atomic_path, require_file
 from gmot.text.lexicon import Lexicon
-from gmot.text.ngram import BOS, EOS, NgramModel, read_arpa
+from gmot.text.ngram import read_arpa
 from gmot.text.tokens import BLANK, TokenTable, WordTable
 
 BACK_OFF = "#0"
 MAX_H_TOKENS = 10000
 _FORMAT = "gmot-graph-1"
-_LN10 = 2.302585092994046
 
 
 def k2_available() -> bool:
@@ -80,7 +80,7 @@ def compile_hlg(lexicon: Lexicon, tokens: TokenTable, words: WordTable, arpa: Pa
     k2 = _k2()
     first_disambig = len(tokens)
     lexicon_fst = k2.arc_sort(_lexicon_fst(lexicon, tokens, words))
-    grammar = k2.arc_sort(_grammar_fst(read_arpa(arpa), words, arpa))
+    grammar = k2.arc_sort(_grammar_fst(words, arpa))
     lg = k2.connect(k2.compose(lexicon_fst, grammar))
     if lg.num_arcs == 0:
         raise GmotError(f"{arpa}: lexicon and language model share no sentence.")
@@ -120,7 +120,7 @@ def _lexicon_fst(lexicon: Lexicon, tokens: TokenTable, words: WordTable) -> Any:
             next_state += 0 if last else 1
     arcs.append((loop, loop, len(tokens), words.ids[BACK_OFF]))
     arcs.append((loop, next_state, -1, -1))
-    return _fst(arcs, [0.0] * len(arcs))
+    return _fst(arcs)
 
 
 def _disambiguate(lexicon: Lexicon, first: int) -> List[Tuple[str, list]]:
@@ -144,60 +144,32 @@ def _disambiguate(lexicon: Lexicon, first: int) -> List[Tuple[str, list]]:
     return result
 
 
-def _grammar_fst(model: NgramModel, words: WordTable, origin: PathLike) -> Any:
-    """A back-off model as an acceptor of words; ``#0`` on the back-off arcs.
+def _grammar_fst(words: WordTable, arpa: PathLike) -> Any:
+    """A back-off model as words to words; ``#0`` to nothing on the back-off arcs."""
+    import kaldilm
 
-    A state is a history. Sentences begin in the state of ``<s>`` and end by
-    ``</s>``, which are no labels.
-    """
+    # Our reader goes first: what is wrong with a file it says, and kaldilm ends the process.
+    model = read_arpa(arpa)
     lacking = sorted(w for (w,) in model.tables[0] if w not in words)
     if lacking:
         raise GmotError(
-            f"{origin}: {len(lacking)} words of the language model are not in words.txt: "
+            f"{arpa}: {len(lacking)} words of the language model are not in words.txt: "
             f"{lacking[:5]}. Make the model from this lang folder (local/make_ngram.py)."
         )
-    # A history is needed where something follows it, or where it backs off.
-    histories = {()}
-    for n, table in enumerate(model.tables):
-        if n:
-            histories.update(ngram[:-1] for ngram in table)
-    start = (BOS,) if (BOS,) in histories else ()
-    ordered = [start, *sorted(histories - {start})]
-    states = {history: i for i, history in enumerate(ordered)}
-    final = len(states)
-    arcs: List[Tuple[int, int, int, int]] = []
-    scores: List[float] = []
-    for ngram, entry in chain.from_iterable(table.items() for table in model.tables):
-        source, word = states[ngram[:-1]], ngram[-1]
-        if word == BOS:
-            continue
-        if word == EOS:
-            arcs.append((source, final, -1, -1))
-        else:
-            longest = ngram
-            while longest not in states:
-                longest = longest[1:]
-            arcs.append((source, states[longest], words.ids[word], words.ids[word]))
-        scores.append(entry.log_prob * _LN10)
-    back_off = words.ids[BACK_OFF]
-    for history, state in states.items():
-        if history:
-            entry = model.tables[len(history) - 1].get(history)
-            shorter = history[1:]
-            while shorter not in states:
-                shorter = shorter[1:]
-            arcs.append((state, states[shorter], back_off, 0))
-            scores.append(entry.back_off * _LN10 if entry else 0.0)
-    return _fst(arcs, scores)
+    with tempfile.TemporaryDirectory() as folder:
+        symbols = Path(folder) / "words.txt"
+        words.save(symbols)
+        text = kaldilm.arpa2fst(str(arpa), disambig_symbol=BACK_OFF, read_symbol_table=str(symbols))
+    return _k2().Fsa.from_openfst(text, acceptor=False)
 
 
-def _fst(arcs: List[Tuple[int, int, int, int]], scores: List[float]) -> Any:
-    """k2.Fsa of (source, destination, label, aux label) arcs; the last state is final."""
+def _fst(arcs: List[Tuple[int, int, int, int]]) -> Any:
+    """k2.Fsa of (source, destination, label, aux label) arcs without scores; the last state is
+    final."""
     table = torch.tensor(arcs, dtype=torch.int32)
-    order = torch.sort(table[:, 0], stable=True).indices
-    weights = torch.tensor(scores, dtype=torch.float32)[order]
-    table = table[order]
-    packed = torch.cat([table[:, :3], weights.view(torch.int32).unsqueeze(1)], dim=1)
+    table = table[torch.sort(table[:, 0], stable=True).indices]
+    without_scores = torch.zeros_like(table[:, :1])
+    packed = torch.cat([table[:, :3], without_scores], dim=1)
     return _k2().Fsa(packed.contiguous(), aux_labels=table[:, 3].contiguous())
 
 
