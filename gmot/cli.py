@@ -8,6 +8,7 @@ library inside ``main()`` (so that ``--help`` is instant) and ends with
 import argparse
 import logging
 import sys
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 from gmot.common import GmotError, setup_logging
@@ -26,7 +27,7 @@ class ArgumentParser(argparse.ArgumentParser):
     """argparse with ``--config FILE.yaml``: the file fills options by name.
 
     Keys are option names, dashes or underscores alike. An unknown key is an
-    error; what stands on the command line wins over the file.
+    error; what stands on the command line wins over the file (see :func:`load_config`).
     """
 
     def __init__(self, *args: Any, with_config: bool = False, **kwargs: Any):
@@ -75,8 +76,11 @@ class ArgumentParser(argparse.ArgumentParser):
 def load_config(path: str) -> Dict[str, Any]:
     """Read a YAML mapping.
 
+    With ``base: FILE`` in it (relative to its own folder), it is what FILE says
+    but for the keys it names itself.
+
     Raises:
-      GmotError: the file is missing, is not YAML, or is not a mapping.
+      GmotError: a file is missing, is not YAML, or is not a mapping.
     """
     import yaml
 
@@ -93,7 +97,8 @@ def load_config(path: str) -> Dict[str, Any]:
         raise GmotError(
             f"--config {path}: expected 'option: value' lines, found a {type(config).__name__}"
         )
-    return config
+    base = config.pop("base", None)
+    return config if base is None else {**load_config(str(Path(path).parent / base)), **config}
 
 
 def str2bool(value: str) -> bool:

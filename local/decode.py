@@ -38,6 +38,12 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--num-threads", type=int, default=0, help="of torch; 0: all cores")
 
     group = parser.add_argument_group("search of 1best")
+    group.add_argument(
+        "--hlg-scale",
+        type=float,
+        default=0.6,
+        help="weight of the language model in HLG against the acoustic model; find it on dev",
+    )
     group.add_argument("--search-beam", type=float, default=20.0, help="larger: slower, more exact")
     group.add_argument("--output-beam", type=float, default=8.0, help="of the lattice")
     group.add_argument("--min-active-states", type=int, default=30, help="a frame")

@@ -44,7 +44,7 @@ fi
 for system in $systems; do
   # shellcheck disable=SC2086  # a list of words
   stage 8 "$exp_dir/$system/train" "training of $system" --after fbank lang teacher \
-    --settings corpus teacher train_options --inputs "$conf_dir/$system.yaml" -- \
+    --settings corpus teacher train_options --inputs "$conf_dir"/*.yaml -- \
     python local/train.py --config "$conf_dir/$system.yaml" --system "$system" \
     --prefix "$corpus" --fbank-dir "$fbank_dir" --lang-dir "$lang_dir" \
     --teacher "$teacher" --teacher-store "$teacher_store" \
@@ -64,9 +64,14 @@ done
 
 decodings=()
 for system in $systems; do decodings+=("$exp_dir/$system/decode"); done
-# shellcheck disable=SC2086  # a list of words
-stage 10 "$exp_dir/results" "results" --after "${decodings[@]}" --settings systems \
-  --outputs "$exp_dir/RESULTS.md" -- \
+summarize() {
+  # shellcheck disable=SC2086  # a list of words
   python local/summarize_results.py --exp-dir "$exp_dir" --systems $systems \
-  --output "$exp_dir/RESULTS.md" --title "${title:-$corpus}"
-if [ "$stop_stage" -ge 10 ]; then cat "$exp_dir/RESULTS.md"; fi
+    --output "$exp_dir/RESULTS.md" --title "${title:-$corpus}" >/dev/null
+}
+stage 10 "$exp_dir/results" "results" --after "${decodings[@]}" --settings systems \
+  --outputs "$exp_dir/RESULTS.md" -- summarize
+if [ "$stop_stage" -ge 10 ]; then
+  grep '^|' "$exp_dir/RESULTS.md" # the table
+  log "Commands, versions and counts: $exp_dir/RESULTS.md"
+fi

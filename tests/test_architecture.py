@@ -33,6 +33,7 @@ FLOORS = {
     "text": [],
     "scoring": ["text"],
     "plots": [],
+    "results": ["scoring", "decode"],
     "data": ["text"],
     "teacher": ["text"],
     "decode": ["text"],

@@ -31,6 +31,16 @@ def test_config_values_are_checked_like_typed_ones(tmp_path, capsys):
     assert "invalid float value: 'fast'" in capsys.readouterr().err
 
 
+def test_a_config_may_build_on_another(tmp_path):
+    (tmp_path / "common.yaml").write_text("base-lr: 0.5\nname: common\n")
+    (tmp_path / "c.yaml").write_text("base: common.yaml\nname: own\n")
+    args = parser().parse_args(["--config", str(tmp_path / "c.yaml")])
+    assert (args.base_lr, args.name) == (0.5, "own")
+    (tmp_path / "c.yaml").write_text("base: gone.yaml\n")
+    with pytest.raises(GmotError, match="gone.yaml: No such file"):
+        parser().parse_args(["--config", str(tmp_path / "c.yaml")])
+
+
 def test_unknown_key_is_named(tmp_path, capsys):
     config = tmp_path / "c.yaml"
     config.write_text("bse-lr: 1\n")

@@ -9,7 +9,7 @@ cache_dir=${XDG_CACHE_HOME:-$HOME/.cache}/gmot
 teacher=$cache_dir/mini/teacher
 own_teacher=$teacher
 speed_perturb= # the speakers already speak at three speeds
-decode_options="--avg 3"
+decode_options="--avg 3 --hlg-scale 0.2" # the scale was found on dev
 
 settle() {
   case $size in tiny | small | full) ;; *) die "--size $size: tiny, small or full" ;; esac

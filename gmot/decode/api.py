@@ -42,6 +42,8 @@ class Decoder:
       graph_dir: folder with H.pt and HLG.pt; greedy search does without.
       words: of HLG.
       device: where the graph goes: that of the log-probabilities.
+      hlg_scale: weight of HLG's scores, the language model, against the
+        acoustic model's (icefall's --hlg-scale); to be found on dev.
       beams: overrides of ``search_beam, output_beam, min_active_states,
         max_active_states`` (:func:`gmot.decode.lattice.one_best`).
 
@@ -62,6 +64,7 @@ class Decoder:
         graph_dir: Optional[PathLike] = None,
         words: Optional[WordTable] = None,
         device: Any = "cpu",
+        hlg_scale: float = 1.0,
         **beams: float,
     ):
         if method not in METHODS:
@@ -86,6 +89,8 @@ class Decoder:
                 words if method == "1best" else None,
                 device,
             )
+        if method == "1best":
+            self.graph.scores = self.graph.scores * hlg_scale
 
     def __call__(self, log_probs: Tensor, lens: Tensor) -> List[str]:
         """Decode a batch.

@@ -2,8 +2,6 @@
 
 import argparse
 import logging
-import shlex
-import sys
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -15,7 +13,7 @@ from gmot.decode.api import METHODS, Decoder, decode_part
 from gmot.scoring import update_results, write_result_files
 from gmot.text.tokens import TokenTable, WordTable
 from gmot.training.checkpoint import load_for_decoding
-from gmot.training.environment import choose_device, environment
+from gmot.training.environment import choose_device, command, environment
 
 
 def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
@@ -49,7 +47,7 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
         "avg": config["avg"],
         "system": config.get("system"),
         "seed": config.get("options", {}).get("seed"),
-        "command": shlex.join(sys.argv),
+        "command": command(),
         "environment": environment(),
         "training": _training(exp_dir),
         "device": _describe(device),
@@ -82,6 +80,7 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
                     "rtf_decoding": decoded.decoding_seconds[method] / decoded.audio_seconds,
                     "peak_memory_mb": round(decoded.peak_memory_mb, 1),
                     "beams": decoder.beams,
+                    **({"hlg_scale": args.hlg_scale} if method == "1best" else {}),
                 }
             )
             logging.info(
@@ -114,6 +113,7 @@ def _decoders(args: argparse.Namespace, tokens: TokenTable, device: Any) -> List
             graph_dir=args.graph_dir,
             words=words,
             device=device,
+            hlg_scale=args.hlg_scale,
             **(beams if method == "1best" else {}),
         )
         for method in methods

@@ -2,14 +2,17 @@
 
 import os
 import platform
+import shlex
 import socket
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, Optional
 
 from gmot.common import GmotError
 
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "k2", "lhotse", "transformers", "numpy", "kaldialign")
 
 
@@ -32,6 +35,20 @@ def environment() -> Dict[str, Any]:
         "dirty": bool(status) if commit and status is not None else None,
         **{name: _version(name) for name in PACKAGES},
     }
+
+
+def command() -> str:
+    """The command line of this process, to be run from the root of a checkout.
+
+    Paths under the checkout are written relative to it, those under the home
+    folder with ``~``: it is quoted in results that others read.
+    """
+    home = os.path.expanduser("~")
+    words = []
+    for word in sys.argv:
+        word = word.replace(f"{ROOT}{os.sep}", "")
+        words.append("~" + word[len(home) :] if word.startswith(home + os.sep) else word)
+    return "python " + " ".join(w if w.startswith("~") else shlex.quote(w) for w in words)
 
 
 def choose_device(name: str, num_threads: int = 0) -> Any:
@@ -82,12 +99,11 @@ def _git(*arguments: str) -> Optional[str]:
     A package that lies inside somebody else's repository (an environment in a
     project) is not this checkout.
     """
-    root = Path(__file__).resolve().parent.parent.parent
-    if not (root / ".git").exists():
+    if not (ROOT / ".git").exists():
         return None
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.SubprocessError):
         return None

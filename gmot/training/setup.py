@@ -5,8 +5,6 @@ import datetime
 import json
 import logging
 import random
-import shlex
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
@@ -21,7 +19,7 @@ from gmot.model.subsampling import output_length
 from gmot.teacher import FeatureStore, TeacherTokenizer
 from gmot.text.tokens import TokenTable
 from gmot.training.checkpoint import load_weights
-from gmot.training.environment import choose_device, environment
+from gmot.training.environment import choose_device, command, environment
 from gmot.training.trainer import Trainer, TrainingOptions
 from gmot.transfer.systems import get_system
 
@@ -125,7 +123,7 @@ def _open_store(folder: Optional[str]) -> FeatureStore:
 def _announce(args: argparse.Namespace, config: Dict[str, Any], exp_dir: Path) -> None:
     """The effective configuration, first in the log and beside the checkpoints."""
     record = {
-        "command": shlex.join(sys.argv),
+        "command": command(),
         "arguments": vars(args),
         "environment": environment(),
         "config": config,

@@ -6,6 +6,7 @@ import torch
 from toy import LEXICON, TEXT, TOKENS, WORDS, language_model, log_probs
 
 from gmot.common import GmotError
+from gmot.decode.api import Decoder
 from gmot.decode.greedy import ctc_greedy_search
 from gmot.decode.lattice import compile_h, compile_hlg, load_graph, one_best, save_graph
 from gmot.text.lexicon import Lexicon
@@ -76,6 +77,26 @@ def test_hlg_scores_are_those_of_acoustics_and_language_model(tmp_path):
     found = float(lattice.get_tot_scores(use_double_scores=True, log_semiring=False)[0])
     expected = max(viterbi(x[0], p) + lm for _, p, lm in every_sentence(model, 4) if len(p) <= 4)
     assert found == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.3, 1.0])
+def test_hlg_scale_weighs_the_language_model(tmp_path, scale):
+    model, arpa = language_model(tmp_path, 3)
+    hlg = compile_hlg(LEXICON, TOKENS, WORDS, arpa)
+    save_graph(tmp_path / "HLG.pt", hlg, TOKENS, WORDS)
+    decoder = Decoder(
+        *("1best", TOKENS, tmp_path, WORDS),
+        hlg_scale=scale,
+        **dict(search_beam=1000.0, output_beam=1.0, max_active_states=100000),
+    )
+    x = log_probs(12, 4, seed=7, scale=1.0)
+    for row, text in zip(x, decoder(x, torch.full((12,), 4))):
+        scores = {}
+        for words, pieces, lm in every_sentence(model, 4):
+            if len(pieces) <= 4:
+                total = viterbi(row, pieces) + scale * lm
+                scores["".join(words)] = max(total, scores.get("".join(words), -math.inf))
+        assert scores[text] == pytest.approx(max(scores.values()), abs=1e-4)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])

@@ -206,6 +206,8 @@ def test_graph_methods_without_k2_are_refused_clearly(data):
 
 
 def summarize(data, *arguments):
+    if "--output" not in arguments:
+        arguments = (*arguments, "--output", data / "unused.md")
     return run("summarize_results.py", "--exp-dir", data / "exp", *arguments)
 
 
@@ -217,17 +219,25 @@ def test_summary(data, tmp_path):
     status, table, err = summarize(data, *arguments)
     assert status == 0, err
     rows = [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines()]
-    assert [row[0] for row in rows] == ["system", rows[1][0], "gm_ot", "ctc"]
-    column = rows[0].index("ctc-greedy-search dev")
-    r = next(r for r in results(data, "gm_ot") if r["avg"] == 2)
-    assert rows[2][column] == f"{r['cer']:.2f} ({r['ci_low']:.2f} .. {r['ci_high']:.2f})"
+    assert rows[0] == ["decoding", "system", "dev"]
+    greedy = {row[1]: row[2] for row in rows if row[0] == "ctc-greedy-search"}
+    assert list(greedy) == ["gm_ot", "ctc"]
+    for system, cell in greedy.items():
+        r = next(
+            r
+            for r in results(data, system)
+            if r["avg"] == 2 and (r["method"], r["part"]) == ("ctc-greedy-search", "dev")
+        )
+        assert cell == f"{r['cer']:.2f} ({r['ci_low']:.2f} .. {r['ci_high']:.2f})"
     text = output.read_text(encoding="utf-8")
     assert text.startswith("# Toy\n") and table.strip() in text
     for part in ("### gm_ot", "local/train.py --seed 7", "commit abc123", "seed 7", "decoded by"):
         assert part in text
     # Without --epoch and --avg: the last one decoded, whatever its result.
     last = max((r["epoch"], r["avg"]) for r in results(data))
-    assert f"{last[0]}/{last[1]}" in summarize(data, "--systems", "ctc")[1]
+    summarize(data, "--systems", "ctc", "--output", output)
+    expected = f"epochs {last[0] - last[1] + 1} to {last[0]} averaged"
+    assert expected in output.read_text(encoding="utf-8")
 
 
 def test_summary_of_missing_systems_is_refused(data):
