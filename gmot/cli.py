@@ -9,7 +9,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from gmot.common import GmotError, setup_logging
 
@@ -73,14 +73,17 @@ class ArgumentParser(argparse.ArgumentParser):
         return arguments
 
 
-def load_config(path: str) -> Dict[str, Any]:
+def load_config(path: str, inherits: Tuple[str, ...] = ()) -> Dict[str, Any]:
     """Read a YAML mapping.
 
     With ``base: FILE`` in it (relative to its own folder), it is what FILE says
     but for the keys it names itself.
 
+    Args:
+      path: of the file.
+      inherits: files that build on this one.
     Raises:
-      GmotError: a file is missing, is not YAML, or is not a mapping.
+      GmotError: a file is missing, is not YAML, is not a mapping, or builds on itself.
     """
     import yaml
 
@@ -89,7 +92,7 @@ def load_config(path: str) -> Dict[str, Any]:
             config = yaml.safe_load(f)
     except OSError as error:
         raise GmotError(f"--config {path}: {error.strerror}. Give an existing file.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise GmotError(f"--config {path}: not valid YAML: {error}") from None
     if config is None:
         return {}
@@ -97,8 +100,12 @@ def load_config(path: str) -> Dict[str, Any]:
         raise GmotError(
             f"--config {path}: expected 'option: value' lines, found a {type(config).__name__}"
         )
-    base = config.pop("base", None)
-    return config if base is None else {**load_config(str(Path(path).parent / base)), **config}
+    if "base" not in config:
+        return config
+    base = str(Path(path).parent / str(config.pop("base")))
+    if base in (path, *inherits):
+        raise GmotError(f"--config {path}: 'base: {base}' leads back to it. Remove one of them.")
+    return {**load_config(base, (path, *inherits)), **config}
 
 
 def str2bool(value: str) -> bool:

@@ -23,7 +23,7 @@ def summarize(
     Args:
       exp_dir: has a folder a system.
       systems: rows, in this order.
-      epoch, avg: which results; None: those of the last epoch that was decoded.
+      epoch, avg: which results; None: of what was decoded last.
       output: the Markdown file.
       title: its heading.
     Returns:
@@ -45,7 +45,7 @@ def summarize(
 
 
 def choose(path: Path, epoch: Optional[int], avg: Optional[int]) -> List[Record]:
-    """The records of one (epoch, avg).
+    """The records of one (epoch, avg): of those asked for, the one decoded last.
 
     Raises:
       GmotError: the system is missing, or has no such results.
@@ -57,12 +57,12 @@ def choose(path: Path, epoch: Optional[int], avg: Optional[int]) -> List[Record]
             f"{path.parent.parent} has results of: {', '.join(systems) or 'none'}."
         )
     records = read_results(path)
-    decoded = sorted({(r["epoch"], r["avg"]) for r in records})
+    decoded = [(r["epoch"], r["avg"]) for r in records]  # the newest is the last
     fitting = [(e, a) for e, a in decoded if epoch in (None, e) and avg in (None, a)]
     if not fitting:
         raise GmotError(
             f"{path}: no results of --epoch {epoch} --avg {avg}; decoded are (epoch, avg): "
-            f"{decoded}."
+            f"{sorted(set(decoded))}."
         )
     return [r for r in records if (r["epoch"], r["avg"]) == fitting[-1]]
 

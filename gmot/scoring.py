@@ -234,14 +234,30 @@ RECORD_KEYS = ("part", "method", "epoch", "avg")
 
 
 def update_results(path: PathLike, records: Sequence[Dict[str, Any]]) -> None:
-    """Put records into ``results.json``, in place of those of the same :data:`RECORD_KEYS`."""
+    """Put records at the end of ``results.json``.
+
+    They replace those of the same :data:`RECORD_KEYS`. Known records of another
+    training (their ``training`` differs) are dropped: the folder was trained anew,
+    and results of two models are not to stand side by side as if of one.
+
+    Raises:
+      GmotError: what is there is not a list of records.
+    """
     known = read_results(path) if Path(path).exists() else []
-    merged = {tuple(r[k] for k in RECORD_KEYS): r for r in [*known, *records]}
-    write_json(path, [merged[key] for key in sorted(merged)])
+    trainings = [r.get("training") for r in records]
+    kept = [r for r in known if r.get("training") in trainings]
+    if len(kept) < len(known):
+        logging.info("%s: %d results of another training dropped", path, len(known) - len(kept))
+    merged: Dict[Tuple, Dict[str, Any]] = {}
+    for record in [*kept, *records]:
+        key = tuple(record[k] for k in RECORD_KEYS)
+        merged.pop(key, None)  # a dictionary would keep the old one's place
+        merged[key] = record
+    write_json(path, list(merged.values()))
 
 
 def read_results(path: PathLike) -> List[Dict[str, Any]]:
-    """Read ``results.json``.
+    """Read ``results.json``; what was decoded last comes last.
 
     Raises:
       GmotError: missing, or not a list of records.

@@ -15,8 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gmot.common import GmotError, PathLike, atomic_path, read_json, write_json
+from gmot.text.tokens import UNK
 
-UNK = "<unk>"
 METASPACE = "\u2581"  # SentencePiece's mark of a word's beginning
 RANDOM_SEED = 20250522  # of the re-initialised control
 WEIGHT_FILES = (
@@ -291,19 +291,15 @@ def write_store(
     index: Dict[str, List[int]] = {}
     with atomic_path(directory) as folder:
         folder.mkdir()
-        with (
-            open(folder / "features.bin", "wb") as file,
-            tqdm(
-                total=len(distinct), desc="teacher features", unit="sentence", disable=None
-            ) as progress,
-        ):
+        bar = tqdm(total=len(distinct), desc="teacher features", unit="sentence", disable=None)
+        with bar, open(folder / "features.bin", "wb") as file:
             for start in range(0, len(distinct), batch_size):
                 batch = distinct[start : start + batch_size]
                 for text, features in zip(batch, teacher.encode(batch)):
                     file.write(features.numpy().astype(np.float16).tobytes())
                     index[text] = [rows, len(features)]
                     rows += len(features)
-                progress.update(len(batch))
+                bar.update(len(batch))
         write_json(
             folder / "index.json",
             {

@@ -6,6 +6,7 @@ mend it for the torch that is here; the last line is the verdict. Exit status 0
 when all is there, 1 otherwise. It runs where nothing is installed.
 """
 
+import platform
 import subprocess
 import sys
 from importlib import metadata
@@ -18,17 +19,28 @@ from gmot.cli import ArgumentParser, run  # noqa: E402
 
 PYTHONS = ((3, 9), (3, 10), (3, 11))
 # What the stages import, by the names of the registry; torch and k2 are looked at apart.
-NEEDED = (
+NEEDED = [
     "numpy",
+    "scipy",
     "lhotse",
     "soundfile",
     "transformers",
+    "safetensors",
     "kaldialign",
     "tensorboard",
-    "jieba",
+    "six",
+    "matplotlib",
     "PyYAML",
     "tqdm",
-)
+    "jieba",
+    "pypinyin",
+    "cn2an",
+    "ordered-set",
+    "onnxruntime",
+]
+# Goes with k2, and like it has no wheels elsewhere.
+if (platform.system(), platform.machine()) == ("Linux", "x86_64"):
+    NEEDED.append("kaldilm")
 DEFAULT_PAIR = """\
   torch 1.13.1 and k2 1.23.4, in an environment of their own (.venv):
     bash shared/environment.sh"""

@@ -16,9 +16,10 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--fbank-dir", required=True)
     parser.add_argument("--prefix", required=True, help="name of the manifests")
     parser.add_argument("--part", default="dev")
-    parser.add_argument("--utterances", nargs="*", help="ids; default: the first two of the part")
+    parser.add_argument("--utterances", nargs="*", help="ids; default: the two longest of the part")
     parser.add_argument("--teacher", required=True, help="folder or hub name of the teacher")
     parser.add_argument("--teacher-layer", type=int, help="as in stage 7")
+    parser.add_argument("--random-weights", action="store_true", help="as in stage 7")
     parser.add_argument("--output", required=True, metavar="FILE.png")
     return parser
 
@@ -41,6 +42,7 @@ def main() -> None:
         ids=args.utterances,
         teacher=args.teacher,
         layer=args.teacher_layer,
+        random_weights=args.random_weights,
     )
     figure = draw_couplings(
         [c.plan for c in found],

@@ -3,8 +3,8 @@
 
 A row a decoding method and system, a column a part: CER in per cent with its
 95 % interval. Below the table stand the commands, commit, seed and versions of each
-system. Of several epochs that were decoded the last is shown, unless --epoch
-and --avg choose one; none is chosen by its result.
+system. Of several epochs (and averages of them) the one that was decoded last is
+shown, unless --epoch and --avg choose another; none is chosen by its result.
 """
 
 import sys

@@ -5,8 +5,9 @@ Usage: bash shared/environment.sh [options]
 
 Needs Python 3.11 (or 3.10, 3.9) and the network; no root. Where the 'uv' tool is installed, it may
 bring the Python. PYTHON=/path/to/python3 in the environment forces an interpreter. About 2 GB are
-downloaded the first time. Nothing outside the environment's folder is touched. An install that was
-stopped goes on when the command is given again; one that is up to date costs nothing."
+downloaded the first time. Nothing outside the environment's folder is touched, but for an empty
+FOLDER.lock beside it. An install that was stopped goes on when the command is given again; one that
+is up to date costs nothing."
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/shared/stages.sh"
@@ -28,6 +29,7 @@ if $torch2; then
   default_venv=$root/.venv-torch2
 fi
 : "${venv:=$default_venv}"
+venv=${venv%/}
 if [ -n "$requirements" ]; then files=("$requirements"); fi
 # shellcheck disable=SC2154
 if $dev; then files+=("$root/requirements/dev.txt"); fi
@@ -154,11 +156,8 @@ install_file() { # FILE
   die "pip could not install $1 (the end of $pip_log is above). Mend it and run the same command again."
 }
 
-# Of two runs at the same time the second waits.
-if command -v flock >/dev/null; then
-  exec 9<"$root/requirements.txt"
-  flock -n 9 || { log "Another install is running; waiting for it"; flock 9; }
-fi
+mkdir -p "$(dirname "$venv")"
+lock "$venv.lock" "$venv"
 
 if ! usable_venv; then make_venv; fi
 

@@ -8,16 +8,19 @@
 #
 # `--name value` and `--name=value` both work. What is shown as the default is the value at the time
 # of parsing, so a plain assignment between `option` and `parse_options` changes the default.
-# An unknown option, a missing value and a stray argument are refused.
+# An unknown option, a missing value and a stray argument are refused, and so is a value other than
+# true or false for an option declared with one of these.
 
 option_names=()
 option_helps=()
 option_flags=" "
+option_booleans=" "
 
 option() { # NAME DEFAULT HELP
   printf -v "$1" %s "$2"
   option_names+=("$1")
   option_helps+=("$3")
+  case $2 in true | false) option_booleans+="$1 " ;; esac
 }
 
 flag() { # NAME HELP
@@ -59,6 +62,12 @@ parse_options() {
       shift
     else
       refuse_option "option '$argument' needs a value"
+    fi
+    if [ "$option_booleans" != "${option_booleans/ $name /}" ]; then
+      case $value in
+        true | false) ;;
+        *) refuse_option "option '${argument%%=*}' is true or false, not '$value'" ;;
+      esac
     fi
     printf -v "$name" %s "$value"
   done

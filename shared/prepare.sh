@@ -12,7 +12,8 @@
 #   normalize_text     a filter of transcripts, one a line, that needs nothing else of this shell.
 #                      Without it local/normalize_text.py
 #   settle             called after the options are read: gives values that depend on others, and
-#                      may list in the array corpus_products files that stage 0 must leave
+#                      may list in the array corpus_products files that stage 0 must leave, and in
+#                      corpus_inputs those that it works from, to run again when one changes
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 started_in=$PWD
@@ -51,6 +52,7 @@ absolute() { # PATH
 }
 
 corpus_products=()
+corpus_inputs=()
 # shellcheck source=/dev/null
 . "$recipe/corpus.sh"
 parse_options "$@"
@@ -79,11 +81,7 @@ if [ "$venv" != none ]; then
   PATH=$venv/bin:$PATH
 fi
 
-# Of two preparations of the same data the second waits.
-if command -v flock >/dev/null; then
-  exec 8<"$data_dir"
-  flock -n 8 || { log "Another run is preparing $data_dir; waiting for it"; flock 8; }
-fi
+lock "$data_dir/.lock" "$data_dir"
 
 # --- what a corpus may say in its own way ------------------------------------------------------
 
@@ -100,9 +98,12 @@ fi
 
 normalize_command="python local/normalize_text.py"
 if declare -F normalize_text >/dev/null; then
-  # A script of its own, because a function does not pass through sh, which runs the command.
-  printf '%s\nnormalize_text\n' "$(declare -f normalize_text)" >"$marker_dir/normalize_text.sh"
-  normalize_command="bash $(printf %q "$marker_dir/normalize_text.sh")"
+  # A script of its own, because a function does not pass through sh, which runs the command. Its
+  # path goes by the environment: no quoting of bash's is sure to be read by every sh.
+  export normalize_script=$marker_dir/normalize_text.sh
+  printf '%s\nnormalize_text\n' "$(declare -f normalize_text)" >"$normalize_script"
+  # shellcheck disable=SC2016
+  normalize_command='bash "$normalize_script"'
 fi
 
 if ! declare -F prepare_manifests >/dev/null; then
@@ -115,13 +116,19 @@ fi
 
 # --- the stages --------------------------------------------------------------------------------
 
-stage 0 corpus "the corpus" --settings corpus_dir \
+stage 0 corpus "the corpus" --settings corpus_dir --functions download_corpus \
+  --inputs ${corpus_inputs[@]+"${corpus_inputs[@]}"} \
   --outputs ${corpus_products[@]+"${corpus_products[@]}"} -- download_corpus
 
 manifests=()
 cuts=()
 other_parts=()
+# What Kaldi-style folders hold by now, so that a corrected transcript makes new manifests.
+transcripts=()
 for part in "${part_list[@]}"; do
+  for name in wav.scp text segments utt2spk; do
+    if [ -f "$corpus_dir/$part/$name" ]; then transcripts+=("$corpus_dir/$part/$name"); fi
+  done
   manifests+=("$manifest_dir/${corpus}_supervisions_$part.jsonl.gz")
   cuts+=("$fbank_dir/${corpus}_cuts_$part.jsonl.gz")
   [ "$part" = "$train_part" ] || other_parts+=("$part")
@@ -130,6 +137,7 @@ done
 stage 1 manifests "manifests" --after corpus \
   --settings corpus_dir corpus parts sampling_rate lhotse_recipe \
   --functions ${own_functions[@]+"${own_functions[@]}"} \
+  --inputs ${transcripts[@]+"${transcripts[@]}"} \
   --outputs "${manifests[@]}" -- prepare_manifests
 
 # shellcheck disable=SC2086  # lists of words

@@ -24,7 +24,9 @@ option conf_dir "$recipe/conf" "with a file <system>.yaml for each system"
 option train_options "" "more options for local/train.py, such as --num-epochs 5"
 option decoding_methods "ctc-greedy-search ctc-decoding 1best" "of local/decode.py"
 option decode_parts "dev test" "parts that are decoded and scored"
-option decode_options "" "more options for local/decode.py, such as --epoch 30 --avg 10"
+option avg 1 "epochs whose models are averaged for decoding"
+option hlg_scale 0.6 "weight of the language model in 1best against the acoustic one; find it on dev"
+option decode_options "" "more options for local/decode.py, such as --epoch 30"
 option title "" "of the results"
 
 # shellcheck source=prepare.sh
@@ -32,6 +34,7 @@ option title "" "of the results"
 
 exp_dir=$(absolute "$exp_dir")
 conf_dir=$(absolute "$conf_dir")
+: "${title:=$corpus}"
 
 if [ "$stage" -le 9 ] && [ "$stop_stage" -ge 9 ]; then
   find_k2
@@ -56,10 +59,11 @@ for system in $systems; do
   case $decoding_methods in ctc-greedy-search) ;; *) after+=(graphs) ;; esac
   # shellcheck disable=SC2086  # lists of words
   stage 9 "$exp_dir/$system/decode" "decoding with $system" --after "${after[@]}" \
-    --settings decoding_methods decode_parts decode_options -- \
+    --settings decoding_methods decode_parts avg hlg_scale decode_options -- \
     python local/decode.py --exp-dir "$exp_dir/$system" --prefix "$corpus" \
     --fbank-dir "$fbank_dir" --lang-dir "$lang_dir" --graph-dir "$graph_dir" \
-    --parts $decode_parts --decoding-methods $decoding_methods $decode_options
+    --parts $decode_parts --decoding-methods $decoding_methods \
+    --avg "$avg" --hlg-scale "$hlg_scale" $decode_options
 done
 
 decodings=()
@@ -67,9 +71,9 @@ for system in $systems; do decodings+=("$exp_dir/$system/decode"); done
 summarize() {
   # shellcheck disable=SC2086  # a list of words
   python local/summarize_results.py --exp-dir "$exp_dir" --systems $systems \
-    --output "$exp_dir/RESULTS.md" --title "${title:-$corpus}" >/dev/null
+    --output "$exp_dir/RESULTS.md" --title "$title" >/dev/null
 }
-stage 10 "$exp_dir/results" "results" --after "${decodings[@]}" --settings systems \
+stage 10 "$exp_dir/results" "results" --after "${decodings[@]}" --settings systems title \
   --outputs "$exp_dir/RESULTS.md" -- summarize
 if [ "$stop_stage" -ge 10 ]; then
   grep '^|' "$exp_dir/RESULTS.md" # the table

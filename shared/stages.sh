@@ -30,6 +30,22 @@ die() {
   exit 1
 }
 
+# Of two runs at the same time the second waits; the lock goes with the process and its children.
+lock() { # FILE WHAT
+  local status=0
+  command -v flock >/dev/null || return 0
+  if { exec 8>>"$1"; } 2>/dev/null; then
+    flock -n 8 2>/dev/null || status=$?
+    if [ "$status" -eq 1 ]; then
+      log "Another run is at work on $2; waiting for it"
+      status=0
+      flock 8 2>/dev/null || status=$?
+    fi
+    if [ "$status" -eq 0 ]; then return; fi
+  fi
+  log "Going on without a lock, for $1 cannot be locked: do not start a second run on $2"
+}
+
 short_hash() { # of standard input
   if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -c 1-16
 }

@@ -39,6 +39,10 @@ def test_a_config_may_build_on_another(tmp_path):
     (tmp_path / "c.yaml").write_text("base: gone.yaml\n")
     with pytest.raises(GmotError, match="gone.yaml: No such file"):
         parser().parse_args(["--config", str(tmp_path / "c.yaml")])
+    (tmp_path / "common.yaml").write_text("base: c.yaml\n")
+    (tmp_path / "c.yaml").write_text("base: common.yaml\n")
+    with pytest.raises(GmotError, match="leads back"):
+        parser().parse_args(["--config", str(tmp_path / "c.yaml")])
 
 
 def test_unknown_key_is_named(tmp_path, capsys):
@@ -50,10 +54,10 @@ def test_unknown_key_is_named(tmp_path, capsys):
     assert "unknown key 'bse-lr'" in error and "base-lr" in error
 
 
-@pytest.mark.parametrize("text", ["- 1\n- 2\n", "a: [1\n"])
+@pytest.mark.parametrize("text", [b"- 1\n- 2\n", b"a: [1\n", b"a: \xff\n"])
 def test_config_that_is_no_mapping(tmp_path, text):
     config = tmp_path / "c.yaml"
-    config.write_text(text)
+    config.write_bytes(text)
     with pytest.raises(GmotError, match="c.yaml"):
         parser().parse_args(["--config", str(config)])
 

@@ -152,6 +152,30 @@ def test_results_are_replaced_by_key(tmp_path):
     assert found == {("dev", 1): 2.0, ("test", 1): 1.5, ("test", 2): 1.0}
 
 
+def test_the_newest_results_come_last(tmp_path):
+    path = tmp_path / "results.json"
+    update_results(path, [record("test", epoch=9), record("dev", epoch=9)])
+    update_results(path, [record("dev", epoch=2)])
+    assert [(r["part"], r["epoch"]) for r in read_results(path)] == [
+        ("test", 9), ("dev", 9), ("dev", 2),
+    ]  # fmt: skip
+    update_results(path, [record("test", epoch=9)])
+    assert [(r["part"], r["epoch"]) for r in read_results(path)] == [
+        ("dev", 9), ("dev", 2), ("test", 9),
+    ]  # fmt: skip
+
+
+def test_results_of_another_training_are_dropped(tmp_path):
+    path = tmp_path / "results.json"
+    first = {"command": "train --seed 1", "environment": {"commit": "a"}}
+    update_results(path, [record("dev", epoch=9, training=first)])
+    update_results(path, [record("test", epoch=9, training=dict(first))])
+    assert [r["part"] for r in read_results(path)] == ["dev", "test"]
+    second = {"command": "train --seed 1", "environment": {"commit": "b"}}
+    update_results(path, [record("dev", epoch=1, training=second)])
+    assert [(r["epoch"], r["training"]) for r in read_results(path)] == [(1, second)]
+
+
 @pytest.mark.parametrize("content", ["{}", "[1]", '[{"part": "dev"}]', "not json"])
 def test_broken_results_are_refused(tmp_path, content):
     (tmp_path / "results.json").write_text(content)

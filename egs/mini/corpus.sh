@@ -5,17 +5,19 @@
 
 option size small "tiny (a test), small or full"
 
-cache_dir=${XDG_CACHE_HOME:-$HOME/.cache}/gmot
+cache_dir=$(absolute "${XDG_CACHE_HOME:-${HOME:-$recipe/download}/.cache}")/gmot
 teacher=$cache_dir/mini/teacher
 own_teacher=$teacher
 speed_perturb= # the speakers already speak at three speeds
-decode_options="--avg 3 --hlg-scale 0.2" # the scale was found on dev
+avg=3
+hlg_scale=0.2 # found on dev
 
 settle() {
   case $size in tiny | small | full) ;; *) die "--size $size: tiny, small or full" ;; esac
   data_dir=$data_dir/$size
   corpus_dir=$data_dir/corpus
   exp_dir=${exp_dir:-$recipe/exp}/$size
+  corpus_inputs=("$recipe/assets.txt" "$recipe"/local/*.py) # the size is in corpus_dir
   title=${title:-"mini, $size: synthetic speech"}
   # Gone with the cache: then the speech is as well, and stage 0 runs again.
   if [ "$teacher" = "$own_teacher" ]; then corpus_products=("$teacher/config.json"); fi

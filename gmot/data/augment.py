@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gmot.common import GmotError
+
 
 @dataclass(frozen=True)
 class SpecAugment:
@@ -30,6 +32,9 @@ class SpecAugment:
       max_frames_mask_fraction: all time masks together cover at most this
         share of an utterance.
       p: share of the utterances that are changed at all.
+
+    Raises:
+      GmotError: a value is out of its range.
     """
 
     time_warp_factor: int = 80
@@ -39,6 +44,22 @@ class SpecAugment:
     frames_mask_size: int = 100
     max_frames_mask_fraction: float = 0.15
     p: float = 0.9
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("time_warp_factor", 0, math.inf),
+            ("num_feature_masks", 0, math.inf),
+            ("features_mask_size", 1, math.inf),
+            ("num_frame_masks", 0, math.inf),
+            ("frames_mask_size", 1, math.inf),
+            ("max_frames_mask_fraction", 0, 1),
+            ("p", 0, 1),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                expected = f"{low} or more" if high == math.inf else f"{low} to {high}"
+                option = f"--spec-aug-{name.replace('_', '-')}"
+                raise GmotError(f"{option} {value}: expected {expected}.")
 
     def __call__(self, features: Tensor, generator: torch.Generator) -> Tensor:
         """Change a copy of one utterance's features ``(T, F)``, without padding."""
@@ -57,13 +78,13 @@ class SpecAugment:
         mean = features.mean()
         for _ in range(self.num_feature_masks):
             width = draw(min(self.features_mask_size, bins))
-            start = draw(bins - width)
+            start = draw(bins - width + 1)
             features[:, start : start + width] = mean
         budget = self.max_frames_mask_fraction * frames
         masks = min(self.num_frame_masks, math.ceil(budget / self.frames_mask_size))
         for _ in range(masks):
             width = draw(max(1, min(self.frames_mask_size, int(budget / masks) + 1)))
-            start = draw(frames - width)
+            start = draw(frames - width + 1)
             features[start : start + width] = mean
         return features
 

@@ -19,7 +19,6 @@ from gmot.common import GmotError, PathLike
 from gmot.data.augment import SpecAugment, generator_for
 from gmot.data.features import load_cuts
 from gmot.data.filters import filter_cuts
-from gmot.data.options import add_data_options
 from gmot.data.sampling import bucketed_batches, sorted_batches
 
 PADDING = math.log(1e-10)  # below every stored value: the logarithm of no energy
@@ -46,16 +45,6 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def to(self, device: Any) -> "Batch":
-        """The batch with its tensors on ``device``."""
-        return Batch(
-            self.ids,
-            self.features.to(device, non_blocking=True),
-            self.feature_lens.to(device, non_blocking=True),
-            self.texts,
-            self.durations,
-        )
 
     def pin_memory(self) -> "Batch":
         """Called by torch's DataLoader."""
@@ -138,11 +127,6 @@ class Loader:
         """Utterances of an epoch, over all processes."""
         return len(self.cuts)
 
-    @property
-    def duration(self) -> float:
-        """Seconds of an epoch, over all processes."""
-        return sum(cut.duration for cut in self.cuts)
-
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration yields."""
         self.epoch = epoch
@@ -208,14 +192,12 @@ class AsrDataModule:
         self.max_utterance = max_utterance
         self._cuts: Dict[str, List[Any]] = {}
 
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Add the options that :meth:`from_args` reads."""
-        add_data_options(parser)
-
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> "AsrDataModule":
-        """Make one from parsed options; the seed is ``args.seed`` where there is one."""
+        """Make one from the options of :func:`gmot.data.options.add_data_options`.
+
+        The seed is ``args.seed`` where there is one.
+        """
         augment = None
         if args.spec_aug:
             names = [field.name for field in fields(SpecAugment)]
@@ -241,10 +223,6 @@ class AsrDataModule:
     def num_utterances(self, part: str) -> int:
         """Utterances of a part, copies of other speeds counted."""
         return len(self.cuts(part))
-
-    def duration(self, part: str) -> float:
-        """Seconds of a part."""
-        return sum(cut.duration for cut in self.cuts(part))
 
     def train_dataloader(
         self,

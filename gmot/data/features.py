@@ -30,7 +30,7 @@ from gmot.common import (
     require_file,
     write_json,
 )
-from gmot.data.manifests import manifest_path
+from gmot.data.manifests import manifest_path, read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -155,20 +155,27 @@ def compute_fbank(
 
 
 def _fingerprint(manifest_dir: PathLike, prefix: str, part: str, *options: Any) -> str:
-    contents = []
-    for kind in ("recordings", "supervisions"):
-        path = require_file(
-            manifest_path(manifest_dir, prefix, kind, part),
-            f"{kind} of '{part}'",
-            "Run the manifests stage first.",
+    """Of all that the features depend on: options, manifests, and the state of the audio files."""
+    recordings = read_manifest(manifest_dir, prefix, "recordings", part, ("id", "sources"))
+    supervisions = read_manifest(manifest_dir, prefix, "supervisions", part, ("id", "text"))
+    files = [s["source"] for r in recordings for s in r["sources"] if s["type"] == "file"]
+    states = [_state(path) for path in files]
+    if files and not any(states):
+        # Before anything is removed: features that are there outlive the audio.
+        raise GmotError(
+            f"part '{part}': not one of {len(files)} audio files is there; the first: {files[0]}. "
+            "Put the audio back where the manifests say, or make the manifests anew."
         )
-        try:
-            contents.append(gzip.decompress(path.read_bytes()))
-        except (OSError, EOFError) as error:
-            raise GmotError(
-                f"{path}: broken ({error}). Delete it and run the manifests stage again."
-            ) from None
-    return fingerprint(FORMAT, *map(repr, options), *contents)
+    return fingerprint(FORMAT, *map(repr, (*options, *recordings, *supervisions, *states)))
+
+
+def _state(path: str) -> Tuple[int, ...]:
+    """Size and time of change; nothing of a file that is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_size, found.st_mtime_ns
 
 
 def _make_cuts(

@@ -7,12 +7,14 @@ text of the manifests is normalised once, here, and never again.
 
 import gzip
 import inspect
+import itertools
 import json
 import logging
 import subprocess
+import zlib
 from collections import Counter
 from pathlib import Path
-from typing import List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from gmot.common import GmotError, PathLike, atomic_path, require_file
 from gmot.data.kaldi import Part, read_kaldi_part, refuse_repeated
@@ -31,23 +33,40 @@ def load_supervisions(manifest_dir: PathLike, prefix: str, part: str) -> List[Tu
     Raises:
       GmotError: the manifest is missing, broken or empty.
     """
+    records = read_manifest(manifest_dir, prefix, "supervisions", part, ("id", "text"))
+    return [(record["id"], record["text"]) for record in records]
+
+
+def read_manifest(
+    manifest_dir: PathLike, prefix: str, kind: str, part: str, keys: Sequence[str]
+) -> List[Dict[str, Any]]:
+    """The records of a manifest as they are written, without lhotse.
+
+    Args:
+      manifest_dir, prefix, kind, part: see :func:`manifest_path`.
+      keys: what each record must have.
+    Raises:
+      GmotError: the manifest is missing, broken or empty.
+    """
     path = require_file(
-        manifest_path(manifest_dir, prefix, "supervisions", part),
-        f"supervisions of '{part}'",
+        manifest_path(manifest_dir, prefix, kind, part),
+        f"{kind} of '{part}'",
         "Run the manifests stage first.",
     )
     try:
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             records = [json.loads(line) for line in lines]
-        pairs = [(record["id"], record["text"]) for record in records]
-    except (OSError, EOFError, ValueError, KeyError) as error:
+        for record in records:
+            for key in keys:
+                record[key]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise GmotError(
-            f"{path}: not a supervision manifest ({type(error).__name__}: {error}). "
+            f"{path}: not a manifest of {kind} ({type(error).__name__}: {error}). "
             "Delete it and run the manifests stage again."
         ) from None
-    if not pairs:
+    if not records:
         raise GmotError(f"{path}: holds no utterance. Run the manifests stage again.")
-    return pairs
+    return records
 
 
 def prepare_manifests(
@@ -94,7 +113,7 @@ def prepare_manifests(
             if not (supervision.text or "").strip():
                 part.exclude(utterance, "empty transcript")
         _report(part)
-    _warn_of_shared_ids(found)
+    _refuse_shared_ids(found)
     _write(found, Path(manifest_dir), prefix)
     return found
 
@@ -213,18 +232,16 @@ def _report(part: Part) -> None:
         )
 
 
-def _warn_of_shared_ids(parts: Sequence[Part]) -> None:
-    seen: Set[str] = set()
-    for part in parts:
-        shared = seen.intersection(part.supervisions)
+def _refuse_shared_ids(parts: Sequence[Part]) -> None:
+    """Nothing that is tested may have been trained on."""
+    for part, other in itertools.combinations(parts, 2):
+        shared = sorted(part.supervisions.keys() & other.supervisions.keys())
         if shared:
-            log.warning(
-                "part '%s' shares %d utterances with the parts before it, for example %s",
-                part.name,
-                len(shared),
-                min(shared),
+            raise GmotError(
+                f"parts '{part.name}' and '{other.name}' share {len(shared)} utterances: "
+                f"{', '.join(shared[:5])}{', ...' if len(shared) > 5 else ''}. "
+                "Parts must not overlap: leave them out of one, or rename them."
             )
-        seen.update(part.supervisions)
 
 
 def _write(parts: Sequence[Part], manifest_dir: Path, prefix: str) -> None:

@@ -36,8 +36,6 @@ class RelativeAttention(nn.Module):
 
     def __init__(self, d_model: int, num_heads: int, dropout: float):
         super().__init__()
-        if d_model % num_heads:
-            raise ValueError(f"d_model {d_model} is not a multiple of num_heads {num_heads}")
         self.num_heads = num_heads
         self.dropout = dropout
         self.in_proj = nn.Linear(d_model, 3 * d_model)
@@ -77,8 +75,6 @@ class ConvolutionModule(nn.Module):
 
     def __init__(self, d_model: int, kernel_size: int, dropout: float):
         super().__init__()
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size {kernel_size} must be odd")
         self.pointwise_in = nn.Linear(d_model, 2 * d_model)
         self.depthwise = nn.Conv1d(
             d_model, d_model, kernel_size, padding=kernel_size // 2, groups=d_model

@@ -8,7 +8,12 @@ from torch import Tensor, nn
 
 from gmot.common import GmotError
 from gmot.model.conformer import Conformer
-from gmot.model.subsampling import Conv2dSubsampling, output_length, padding_mask
+from gmot.model.subsampling import (
+    MIN_FRAMES,
+    Conv2dSubsampling,
+    output_length,
+    padding_mask,
+)
 from gmot.transfer.adapter import Adapter
 
 
@@ -37,6 +42,24 @@ class ModelConfig:
     dropout: float = 0.1
     teacher_dim: Optional[int] = None
     adapter_scale: float = 0.1
+
+    def __post_init__(self) -> None:
+        wrong = None
+        if self.d_model < 2 or self.d_model % self.num_heads or self.d_model % 2:
+            wrong = (
+                f"--d-model {self.d_model}: expected an even multiple of --num-heads "
+                f"{self.num_heads}"
+            )
+        elif self.kernel_size % 2 == 0:
+            wrong = f"--kernel-size {self.kernel_size}: expected an odd number"
+        elif not 0 <= self.dropout < 1:
+            wrong = f"--dropout {self.dropout}: expected a number from 0 to below 1"
+        elif min(self.ffn_dim, self.num_layers, self.subsampling_channels) < 1:
+            wrong = "--ffn-dim, --num-layers and --subsampling-channels: expected 1 or more"
+        elif output_length(self.num_features) < 1:
+            wrong = f"features of {self.num_features} bins: expected {MIN_FRAMES} or more"
+        if wrong:
+            raise GmotError(f"{wrong}. Change the option or its config file.")
 
     def to_dict(self) -> Dict[str, Any]:
         return asdict(self)

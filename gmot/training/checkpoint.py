@@ -45,6 +45,7 @@ def read_checkpoint(path: PathLike, device: str = "cpu") -> Dict[str, Any]:
     if not Path(path).is_file():
         raise GmotError(f"{path}: no such checkpoint. Train first, or name another epoch.")
     try:
+        # torch 1.13 cannot read numbers with weights_only, torch 2.6 does so by default.
         state = torch.load(path, map_location=device)
     except Exception as error:  # torch raises many kinds
         raise GmotError(f"{path}: not a readable checkpoint ({error}). Delete it.") from None

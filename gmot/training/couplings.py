@@ -39,8 +39,15 @@ def couplings(
     ids: Optional[Sequence[str]],
     teacher: str,
     layer: Optional[int],
+    random_weights: bool = False,
 ) -> List[Coupling]:
     """Solve the transport of some utterances with the model and settings of ``exp_dir``.
+
+    Args:
+      exp_dir, epoch, avg: the model (:func:`load_for_decoding`).
+      fbank_dir, prefix, part: the utterances.
+      ids: which of them; None: the two longest.
+      teacher, layer, random_weights: as in stage 7.
 
     Raises:
       GmotError: the system has no transfer, the teacher is another one than in
@@ -50,35 +57,38 @@ def couplings(
     settings = TransferSettings(**config["system"])
     if not settings.transfer:
         raise GmotError(f"{exp_dir}: system '{settings.name}' has no transport to draw.")
-    language_model = Teacher(teacher, layer=layer)
+    language_model = Teacher(teacher, layer=layer, random_weights=random_weights)
     if language_model.fingerprint != config["teacher"]:
         raise GmotError(
             f"--teacher {teacher} (layer {layer}) is not the teacher {exp_dir} was trained with. "
             "Give the folder and layer of stage 7."
         )
     data = AsrDataModule(fbank_dir, prefix)
-    wanted = None if not ids else set(ids)
+    longest = sorted(data.cuts(part), key=lambda cut: -cut.duration)[:2]
+    wanted = set(ids or [cut.id for cut in longest])
     found = []
     for batch in data.eval_dataloader(part):
-        output = model(batch.features, batch.feature_lens)
-        for n, name in enumerate(batch.ids):
-            if (wanted is None and len(found) >= 2) or (wanted is not None and name not in wanted):
-                continue
-            frames = int(output.lens[n])
-            z = language_model.encode([batch.texts[n]])[0]
-            transfer = transport_loss(
+        rows = [n for n, name in enumerate(batch.ids) if name in wanted]
+        if not rows:
+            continue
+        output = model(batch.features[rows], batch.feature_lens[rows])
+        for n, row in enumerate(rows):
+            text, frames = batch.texts[row], int(output.lens[n])
+            z = language_model.encode([text])[0]
+            result = transport_loss(
                 output.acoustic[n : n + 1, :frames],
                 z[None],
                 output.lens[n : n + 1],
                 torch.tensor([len(z)]),
                 settings,
-            )
-            pieces = ["[CLS]", *language_model.tokenize(batch.texts[n]), "[SEP]"]
-            result = transfer.result
+            ).result
+            pieces = ["[CLS]", *language_model.tokenize(text), "[SEP]"]
             found.append(
-                Coupling(name, pieces, result.plan[0], float(result.node), float(result.edge))
+                Coupling(
+                    batch.ids[row], pieces, result.plan[0], float(result.node), float(result.edge)
+                )
             )
-    missing = sorted((wanted or set()) - {c.id for c in found})
-    if missing or not found:
-        raise GmotError(f"part '{part}' has no utterance {missing or 'at all'}.")
+    missing = sorted(wanted - {c.id for c in found})
+    if missing:
+        raise GmotError(f"part '{part}' has no utterance {missing[:3]}. See its manifest.")
     return found

@@ -42,6 +42,14 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
     data = AsrDataModule(
         args.fbank_dir, args.prefix, args.max_duration, num_workers=args.num_workers
     )
+    for part in args.parts:
+        width = data.cuts(part)[0].num_features
+        if width != model.config.num_features:
+            raise GmotError(
+                f"{args.fbank_dir}: the features of '{part}' have {width} bins, the model of "
+                f"{exp_dir} was trained with {model.config.num_features}. "
+                "Give the --fbank-dir of the training."
+            )
     common = {
         "epoch": config["epoch"],
         "avg": config["avg"],

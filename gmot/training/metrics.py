@@ -28,12 +28,15 @@ def describe(values: Mapping[str, float]) -> str:
 
 
 class TensorBoard:
-    """Scalars and pictures under ``exp/<system>/tensorboard``."""
+    """Scalars and pictures under ``exp/<system>/tensorboard``.
 
-    def __init__(self, folder: PathLike):
+    What an earlier run wrote from ``first_step`` on is no longer shown.
+    """
+
+    def __init__(self, folder: PathLike, first_step: int):
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(Path(folder)))
+        self._writer = SummaryWriter(str(Path(folder)), purge_step=first_step)
 
     def scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():

@@ -7,7 +7,7 @@ import logging
 import random
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Iterable, Optional, Sequence
 
 import torch
 
@@ -34,13 +34,14 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
       GmotError: an input is missing or does not fit the others.
     """
     exp_dir = Path(args.exp_dir)
-    stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
-    setup_logging(log_file=exp_dir / "log" / f"log-train-{stamp}")
     settings = get_system(args.system)
     tokens = TokenTable.load(Path(args.lang_dir) / "tokens.txt")
     tokenizer = TeacherTokenizer(args.teacher)
     store = _open_store(args.teacher_store) if settings.transfer else None
     mean, std = load_cmvn(args.fbank_dir, args.prefix)
+    data = AsrDataModule.from_args(args)
+    texts = [cut.supervisions[0].text for cut in data.cuts(args.train_part)]
+    _check_tokens(texts, tokens, tokenizer, args)
     shape = ModelConfig(
         vocab_size=len(tokens),
         num_features=len(mean),
@@ -60,11 +61,23 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
         "system": asdict(settings),
         "tokens": tokens.fingerprint,
         "teacher": store.fingerprint if store else None,
-        # Their mean and deviation know the training features from any others.
-        "features": fingerprint(mean.tolist(), std.tolist()),
+        # The mean and deviation of the features know them from any others.
+        "data": fingerprint(mean.tolist(), std.tolist(), *texts),
         "options": {k: v for k, v in sorted(vars(args).items()) if k not in free},
     }
-    _announce(args, config, exp_dir)
+    if args.schedule == "cosine":  # it ends where the training does
+        config["options"]["num_epochs"] = args.num_epochs
+
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
+    setup_logging(log_file=exp_dir / "log" / f"log-train-{stamp}")
+    record = {
+        "command": command(),
+        "arguments": vars(args),
+        "environment": environment(),
+        "config": config,
+    }
+    for name in ("command", "arguments", "environment"):
+        logging.info("%s: %s", name, json.dumps(record[name], ensure_ascii=False))
 
     device = choose_device(args.device, args.num_threads)
     # Gradients full of subnormal numbers make CPUs crawl.
@@ -82,7 +95,6 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
         model.num_parameters() / 1e6,
         sum(p.numel() for p in model.adapter.parameters()) / 1e6 if model.adapter else 0,
     )
-    data = AsrDataModule.from_args(args)
     trainer = Trainer(
         model,
         settings,
@@ -94,7 +106,6 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
             weight_decay=args.weight_decay,
             clip_norm=args.clip_norm,
             keep_last=args.keep_last,
-            seed=args.seed,
         ),
         config,
         tokens,
@@ -110,7 +121,9 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
         exp_dir,
     )
     trainer.resume()
-    trainer.train()
+    if trainer.epoch < args.num_epochs:
+        write_json(exp_dir / "config.json", record)
+        trainer.train()
     logging.info("%s: trained to epoch %d", exp_dir, trainer.epoch)
 
 
@@ -120,14 +133,16 @@ def _open_store(folder: Optional[str]) -> FeatureStore:
     return FeatureStore.open(folder)
 
 
-def _announce(args: argparse.Namespace, config: Dict[str, Any], exp_dir: Path) -> None:
-    """The effective configuration, first in the log and beside the checkpoints."""
-    record = {
-        "command": command(),
-        "arguments": vars(args),
-        "environment": environment(),
-        "config": config,
-    }
-    for name in ("command", "arguments", "environment"):
-        logging.info("%s: %s", name, json.dumps(record[name], ensure_ascii=False))
-    write_json(exp_dir / "config.json", record)
+def _check_tokens(
+    texts: Iterable[str],
+    tokens: TokenTable,
+    tokenizer: TeacherTokenizer,
+    args: argparse.Namespace,
+) -> None:
+    """Raises GmotError if the tokens were not made from these texts by this teacher."""
+    strange = {p for text in texts for p in tokenizer.tokenize(text)} - set(tokens.symbols)
+    if strange:
+        raise GmotError(
+            f"{args.lang_dir}/tokens.txt lacks pieces of the training text: "
+            f"{sorted(strange)[:5]}. Give the --teacher of stage 4, or run stage 4 again."
+        )

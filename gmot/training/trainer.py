@@ -52,7 +52,13 @@ class TrainingOptions:
     weight_decay: float
     clip_norm: float
     keep_last: int
-    seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("num_epochs", "keep_last", "base_lr", "clip_norm"):
+            value = getattr(self, name)
+            lowest_is_allowed = name == "base_lr"
+            if value < 0 or (value == 0 and not lowest_is_allowed):
+                raise GmotError(f"--{name.replace('_', '-')} {value}: expected a positive number.")
 
 
 class Trainer:
@@ -112,6 +118,11 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         restore_random_state(state["random"])
         self.epoch, self.step, self.best_loss = state["epoch"], state["step"], state["best_loss"]
+        if self.epoch > self.options.num_epochs:
+            raise GmotError(
+                f"{path}: trained longer than --num-epochs {self.options.num_epochs}. Decode with "
+                f"--epoch {self.options.num_epochs}, or use another --exp-dir."
+            )
         logging.info("resuming after epoch %d of %d", self.epoch, self.options.num_epochs)
 
     def _save(self, dev: Dict[str, float]) -> None:
@@ -180,8 +191,9 @@ class Trainer:
     # ------------------------------------------------------------------ loops
 
     def train(self) -> None:
-        """Train to ``num_epochs``; returns at once if that is done already."""
-        board = TensorBoard(self.exp_dir / "tensorboard")
+        """Train to ``num_epochs``."""
+        # Steps of an epoch that was not finished are drawn anew.
+        board = TensorBoard(self.exp_dir / "tensorboard", self.step + 1)
         while self.epoch < self.options.num_epochs:
             started = time.time()
             train = self._train_epoch(self.epoch + 1, board)
@@ -246,7 +258,8 @@ class Trainer:
     def evaluate(self) -> Dict[str, float]:
         """CTC loss (mean over utterances) and greedy CER (%) on dev.
 
-        The CTC loss alone decides what is best: it is what all systems share.
+        The CTC loss alone decides what is best: it is what all systems share. It
+        leaves out utterances too short for their text (``impossible``).
         """
         self.model.eval()
         averages = Averages()
@@ -255,7 +268,10 @@ class Trainer:
         for batch in self.dev_loader:
             output = self.model(batch.features.to(self.device), batch.feature_lens.to(self.device))
             loss = self._ctc(output, batch.texts)
-            averages.add({"loss": loss.mean().item()}, len(batch))
+            possible = torch.isfinite(loss)
+            averages.add({"impossible": (~possible).float().mean().item()}, len(batch))
+            if possible.any():
+                averages.add({"loss": loss[possible].mean().item()}, int(possible.sum()))
             for name, text, ids in zip(
                 batch.ids, batch.texts, ctc_greedy_search(output.log_probs, output.lens)
             ):
@@ -263,7 +279,10 @@ class Trainer:
                 hyps[name] = pieces_to_text(self.tokens.decode(ids))
         if not refs:
             raise GmotError("the dev part has no utterance; see its manifest (stage 3).")
-        return {**averages.means(), "cer": scoring.score(refs, hyps).cer}
+        means = {"loss": float("inf"), **averages.means()}
+        if means["impossible"] == 0:
+            del means["impossible"]
+        return {**means, "cer": scoring.score(refs, hyps).cer}
 
     def _draw(self, board: TensorBoard) -> None:
         """Couplings of a few utterances of the epoch's last batch."""

@@ -1,11 +1,13 @@
 """SpecAugment masks and warps within its bounds, and depends on its generator alone."""
 
+import itertools
 import random
 
 import numpy as np
 import pytest
 import torch
 
+from gmot.common import GmotError
 from gmot.data.augment import SpecAugment, generator_for
 
 
@@ -74,6 +76,54 @@ def test_utterances_of_a_few_frames(frames):
             result = augment(noise(frames), generator_for(i))
             assert result.shape == (frames, 80) and torch.isfinite(result).all()
             assert int((result != noise(frames)).all(dim=1).sum()) <= 0.15 * frames
+
+
+def test_masks_reach_the_first_and_the_last():
+    features = noise(20, 12)
+    frames, bins = torch.zeros(20), torch.zeros(12)
+    for i in range(300):
+        generator = generator_for(i)
+        masked = SpecAugment(0, 0, 1, 1, 5, 0.2, 1.0)(features, generator) != features
+        frames += masked.all(dim=1)
+        masked = SpecAugment(0, 1, 5, 0, 1, 0.0, 1.0)(features, generator) != features
+        bins += masked.all(dim=0)
+    # Either end is masked about as often as the other, though less than the middle.
+    for counts in (frames, bins):
+        assert (counts > 0).all()
+        assert 0.5 < counts[0] / counts[-1] < 2
+    one = SpecAugment(0, 0, 1, 1, 5, 1.0, 1.0)
+    assert any((one(noise(1, 3) + 1, generator_for(i)) != 1).all() for i in range(9))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("time_warp_factor", -1, "0 or more"),
+        ("num_feature_masks", -1, "0 or more"),
+        ("features_mask_size", 0, "1 or more"),
+        ("num_frame_masks", -2, "0 or more"),
+        ("frames_mask_size", 0, "1 or more"),
+        ("max_frames_mask_fraction", -0.1, "0 to 1"),
+        ("max_frames_mask_fraction", 1.5, "0 to 1"),
+        ("p", 1.01, "0 to 1"),
+        ("p", float("nan"), "0 to 1"),
+    ],
+)
+def test_values_out_of_range_are_refused(name, value, expected):
+    option = f"--spec-aug-{name.replace('_', '-')}"
+    with pytest.raises(GmotError, match=f"^{option} {value}: expected {expected}"):
+        SpecAugment(**{name: value})
+
+
+@pytest.mark.parametrize("frames, bins", [(1, 1), (2, 3), (5, 80), (60, 2)])
+def test_every_allowed_value_works(frames, bins):
+    features = noise(frames, bins)
+    for i, (warp, masks, size, fraction) in enumerate(
+        itertools.product((0, 1, 2, 100), (0, 1, 50), (1, 2, 1000), (0.0, 0.01, 1.0))
+    ):
+        augment = SpecAugment(warp, masks, size, masks, size, fraction, 1.0)
+        result = augment(features, generator_for(i))
+        assert result.shape == features.shape and torch.isfinite(result).all()
 
 
 def test_everything_can_be_switched_off():

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_part
+import soundfile
+from conftest import tone, write_part
 
 from gmot.common import GmotError
 from gmot.data.archive import HalfArchiveReader, HalfArchiveWriter
@@ -111,10 +112,34 @@ def test_audio_that_breaks_after_the_manifests_is_left_out(corpus, tmp_path):
     ]  # fmt: skip
     report = (tmp_path / "f" / "toy_excluded_train.txt").read_text()
     assert [line.split("\t")[0] for line in report.splitlines()] == ["t001", "t002"]
-    shutil.rmtree(wav)
-    with pytest.raises(GmotError, match="not one utterance could be read.*t000"):
+    for path in wav.glob("*.wav"):
+        path.write_bytes(b"this is not audio")
+    with pytest.raises(GmotError, match="not one utterance could be read.*unreadable audio"):
         compute_fbank("toy", "train", tmp_path / "m", tmp_path / "g", write_cmvn=True)
     assert not (tmp_path / "g" / "toy_cuts_train.jsonl.gz").exists()
+
+
+def test_audio_that_was_replaced_makes_the_features_anew(corpus, tmp_path):
+    prepare_manifests(corpus, "toy", ["dev"], tmp_path / "m")
+    compute_fbank("toy", "dev", tmp_path / "m", tmp_path / "f")
+    old = {cut.id: cut.load_features() for cut in load_cuts(tmp_path / "f", "toy", "dev")}
+    path = corpus / "dev" / "wav" / "d001.wav"
+    size = path.stat().st_size
+    soundfile.write(path, tone(1.0, frequency=900.0), 16000)  # as long as before
+    assert path.stat().st_size == size
+    compute_fbank("toy", "dev", tmp_path / "m", tmp_path / "f")
+    new = {cut.id: cut.load_features() for cut in load_cuts(tmp_path / "f", "toy", "dev")}
+    assert {key for key in old if not np.array_equal(old[key], new[key])} == {"d001"}
+    assert abs(new["d001"][10:-10].mean(axis=0).argmax() - mel_bin(900)) <= 0.75
+
+
+def test_audio_that_is_gone_does_not_take_the_features_with_it(corpus, tmp_path):
+    prepare_manifests(corpus, "toy", ["dev"], tmp_path / "m")
+    compute_fbank("toy", "dev", tmp_path / "m", tmp_path / "f")
+    shutil.rmtree(corpus)
+    with pytest.raises(GmotError, match="'dev': not one of 3 audio files is there.*d000.wav"):
+        compute_fbank("toy", "dev", tmp_path / "m", tmp_path / "f")
+    assert len(load_cuts(tmp_path / "f", "toy", "dev")[0].load_features()) == 70
 
 
 def test_another_option_makes_the_features_anew(corpus, tmp_path):

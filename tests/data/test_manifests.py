@@ -100,6 +100,16 @@ def test_a_missing_or_empty_list_is_an_error(corpus, tmp_path, name):
         prepare(corpus, tmp_path)
 
 
+def test_parts_that_overlap_are_an_error_that_names_utterances(corpus, tmp_path):
+    for name in ("wav.scp", "text"):
+        with open(corpus / "dev" / name, "a", encoding="utf-8") as table:
+            for key in ("t003", "t001"):
+                table.write(f"{key} ../train/wav/{key}.wav\n")
+    with pytest.raises(GmotError, match="'train' and 'dev' share 2 utterances: t001, t003"):
+        prepare(corpus, tmp_path, ["train", "dev"])
+    assert not (tmp_path / "manifests").exists()
+
+
 @pytest.mark.parametrize("name", ["wav.scp", "text"])
 def test_repeated_ids_are_an_error_that_names_them(corpus, tmp_path, name):
     with open(corpus / "train" / name, "a", encoding="utf-8") as table:
@@ -194,7 +204,10 @@ def test_broken_supervisions_are_errors(tmp_path):
         load_supervisions(tmp_path, "toy", "train")
     path = tmp_path / "toy_supervisions_train.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"id": "a", "text": "b"}\n' * 100)[:-20])
-    with pytest.raises(GmotError, match="not a supervision manifest"):
+    with pytest.raises(GmotError, match="not a manifest of supervisions"):
+        load_supervisions(tmp_path, "toy", "train")
+    path.write_bytes(gzip.compress(b'{"id": "a"}'))
+    with pytest.raises(GmotError, match="not a manifest of supervisions.*text"):
         load_supervisions(tmp_path, "toy", "train")
     path.write_bytes(gzip.compress(b""))
     with pytest.raises(GmotError, match="holds no utterance"):

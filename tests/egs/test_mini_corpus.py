@@ -24,7 +24,6 @@ def test_sentences_are_distinct_and_reproducible():
     first = generate(500, seed=3)
     assert first == generate(500, seed=3)
     assert len(set(first)) == 500
-    assert not set(generate(200, seed=4, exclude=set(first))) & set(first)
     characters = {c for s in generate(3000, seed=3) for c in s if c not in "，。？"}
     assert 110 <= len(characters) <= 140
 

@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -233,11 +234,50 @@ def test_summary(data, tmp_path):
     assert text.startswith("# Toy\n") and table.strip() in text
     for part in ("### gm_ot", "local/train.py --seed 7", "commit abc123", "seed 7", "decoded by"):
         assert part in text
-    # Without --epoch and --avg: the last one decoded, whatever its result.
-    last = max((r["epoch"], r["avg"]) for r in results(data))
-    summarize(data, "--systems", "ctc", "--output", output)
-    expected = f"epochs {last[0] - last[1] + 1} to {last[0]} averaged"
-    assert expected in output.read_text(encoding="utf-8")
+
+
+def test_summary_shows_what_was_decoded_last(data, tmp_path):
+    """Not the highest epoch, nor the best; --epoch and --avg choose another."""
+    output = tmp_path / "RESULTS.md"
+
+    def averaged(*arguments):
+        assert summarize(data, "--systems", "ctc", "--output", output, *arguments)[0] == 0
+        return re.search("- epochs (.*) averaged", output.read_text(encoding="utf-8")).group(1)
+
+    for options, expected in (
+        (("--epoch", 2, "--avg", 2), "1 to 2"),
+        (("--epoch", 2, "--avg", 1), "2 to 2"),
+        (("--epoch", 1, "--avg", 1), "1 to 1"),
+        (("--epoch", 2, "--avg", 1), "2 to 2"),
+    ):
+        decode(data, *options)
+        assert averaged() == expected
+    assert averaged("--epoch", 1) == "1 to 1"
+    assert averaged("--avg", 2) == "1 to 2"
+
+
+def test_results_of_an_earlier_training_are_not_shown(data, tmp_path):
+    """The same folder, trained by another command."""
+    exp_dir = tmp_path / "ctc"
+    shutil.copytree(data / "exp" / "ctc", exp_dir)
+    (exp_dir / "results.json").unlink(missing_ok=True)
+    options = {"exp-dir": exp_dir}
+    decode(data, "--epoch", 2, **options)
+    write_json(exp_dir / "config.json", {"command": "local/train.py --seed 8", "environment": {}})
+    decode(data, "--epoch", 1, **options)
+    records = json.loads((exp_dir / "results.json").read_text(encoding="utf-8"))
+    assert [(r["epoch"], r["training"]["command"]) for r in records] == [
+        (1, "local/train.py --seed 8")
+    ]
+
+
+def test_features_of_another_width_are_refused(data, tmp_path):
+    fbank = tmp_path / "fbank"
+    common = ("--prefix", "toy", "--parts", "dev", "--manifest-dir", data / "manifests")
+    status, _, err = run("compute_fbank.py", *common, "--fbank-dir", fbank, "--num-mel-bins", 40)
+    assert status == 0, err
+    with pytest.raises(GmotError, match="'dev' have 40 bins.*trained with 20.*--fbank-dir"):
+        decode(data, **{"fbank-dir": fbank})
 
 
 def test_summary_of_missing_systems_is_refused(data):

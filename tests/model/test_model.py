@@ -113,6 +113,21 @@ def test_papers_size():
     assert per_block == ffn + attention + convolution + norms
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("num_heads", 5, "--d-model 32.*--num-heads 5"),
+        ("kernel_size", 4, "--kernel-size 4: expected an odd"),
+        ("dropout", 1.5, "--dropout 1.5"),
+        ("num_layers", 0, "--num-layers"),
+        ("num_features", 6, "6 bins: expected 7"),
+    ],
+)
+def test_impossible_shapes_are_refused(option, value, message):
+    with pytest.raises(GmotError, match=message):
+        dataclasses.replace(SMALL, **{option: value})
+
+
 def test_configuration_of_another_version_is_refused():
     with pytest.raises(GmotError, match="unknown keys.*wings"):
         ModelConfig.from_dict({**SMALL.to_dict(), "wings": 2})

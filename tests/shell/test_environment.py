@@ -5,6 +5,7 @@ Requirement files without a package keep it quick; the real ones are installed b
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -152,6 +153,13 @@ def test_without_any_python_uv_brings_one(environment, tmp_path, bare_path):
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "uv-called").read_text().startswith("venv --quiet --seed --python 3.11")
     assert "up to date" in environment(PYTHON="", PATH=str(bare_path)).stderr
+
+
+def test_it_locks_beside_the_environment_where_git_does_not_look(environment, tmp_path):
+    assert environment().returncode == 0
+    assert (tmp_path / "v.lock").is_file()
+    ignored = subprocess.run(["git", "check-ignore", ".venv", ".venv.lock"], cwd=ROOT)
+    assert ignored.returncode in (0, 128)  # 128: not a checkout
 
 
 def test_pip_settings_elsewhere_do_not_lead_the_packages_away(environment, tmp_path):

@@ -9,9 +9,11 @@ usage="Makes things."
 option stop_stage 7 "last stage"
 option parts "train dev" "parts of the corpus"
 flag dev "with tools"
+option keep true "what was there"
 parts="train test"     # as a corpus would change a default
 parse_options "$@"
 echo "$stop_stage|$parts|$dev"
+if ! $keep; then echo "kept nothing"; fi
 """
 
 
@@ -48,6 +50,11 @@ def test_values_reach_the_variables(bash, arguments, expected):
         (["stray"], "unexpected argument 'stray'"),
         (["--stop-stage"], "'--stop-stage' needs a value"),
         (["--stop-stage", "--parts", "x"], "'--stop-stage' needs a value"),
+        (["--keep", "no"], "option '--keep' is true or false, not 'no'"),
+        (["--keep", "false; true"], "option '--keep' is true or false, not 'false; true'"),
+        (["--keep", "a:true"], "option '--keep' is true or false, not 'a:true'"),
+        (["--keep="], "option '--keep' is true or false, not ''"),
+        (["--dev=yes"], "option '--dev' is true or false, not 'yes'"),
     ],
 )
 def test_mistakes_are_refused_with_the_known_options(bash, arguments, complaint):
@@ -56,6 +63,13 @@ def test_mistakes_are_refused_with_the_known_options(bash, arguments, complaint)
     assert result.stdout == ""
     assert complaint in result.stderr
     assert "--stop-stage --parts --dev" in result.stderr
+
+
+def test_booleans_take_true_and_false(bash):
+    result = bash("--keep", "false", "--dev=true", script=SCRIPT)
+    assert result.stdout == "7|train test|true\nkept nothing\n", result.stderr
+    result = bash("--keep=true", "--dev=false", "--parts", "maybe", script=SCRIPT)
+    assert result.stdout == "7|maybe|false\n", result.stderr
 
 
 def test_help_shows_usage_and_the_defaults_in_force(bash):

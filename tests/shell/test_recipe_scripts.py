@@ -4,6 +4,7 @@ The whole recipe is run elsewhere; here a small Kaldi-style corpus goes through 
 """
 
 import math
+import os
 import shutil
 import struct
 import wave
@@ -28,6 +29,21 @@ def test_help_and_refusals_of_every_recipe(bash, recipe, name):
     result = bash(script, "--stage", "two")
     assert result.returncode == 1
     assert "--stage two: a number is needed" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "cache"),
+    [
+        ("-u XDG_CACHE_HOME HOME=/my/home", "/my/home/.cache"),
+        ("XDG_CACHE_HOME=/my/cache", "/my/cache"),
+        ("XDG_CACHE_HOME=my/cache", "{started_in}/my/cache"),
+        ("-u XDG_CACHE_HOME -u HOME", f"{ROOT}/egs/mini/download/.cache"),
+    ],
+)
+def test_the_mini_corpus_finds_a_cache(bash, tmp_path, variables, cache):
+    result = bash(script=f'env {variables} bash "$root/egs/mini/run.sh" --help')
+    assert result.returncode == 0, result.stderr
+    assert f"(default: {cache.format(started_in=tmp_path)}/gmot/mini/teacher)" in result.stdout
 
 
 @pytest.fixture
@@ -83,6 +99,91 @@ def test_a_corpus_of_ones_own_goes_through_the_first_stages(bash, corpus):
     result = prepare("--stage", "4", "--stop-stage", "4", "--data-dir", "elsewhere")
     assert result.returncode == 1
     assert "needs stage 'manifests', which is not finished" in result.stderr
+
+
+def test_a_corrected_transcript_makes_new_manifests(bash, corpus):
+    command = (str(corpus / "prepare.sh"), "--venv", "none", "--stop-stage", "1")
+    assert bash(*command).returncode == 0
+    text = corpus / "download/dev/text"
+    text.write_text(text.read_text(encoding="utf-8").replace("好", "坏"), encoding="utf-8")
+    result = bash(*command)
+    assert result.returncode == 0, result.stderr
+    assert f"now: file {text}" in result.stderr
+    assert f"file {corpus}/download/train/text" not in result.stderr
+    assert result.stderr.count("up to date") == 1
+    assert bash(*command).stderr.count("up to date") == 2
+
+
+def test_the_corpus_is_made_again_when_what_it_is_made_from_changes(bash, corpus):
+    with open(corpus / "corpus.sh", "a") as f:
+        f.write('settle() { corpus_inputs=("$recipe/list"); }\n')
+        f.write("download_corpus() { echo made one; }\n")
+    (corpus / "list").write_text("a")
+    command = (str(corpus / "prepare.sh"), "--venv", "none", "--stop-stage", "0")
+    assert bash(*command).stdout == "made one\n"
+    assert bash(*command).stdout == ""
+    (corpus / "list").write_text("b")
+    result = bash(*command)
+    assert result.stdout == "made one\n"
+    assert f"now: file {corpus}/list" in result.stderr
+    script = corpus / "corpus.sh"
+    script.write_text(script.read_text().replace("made one", "made two"))
+    assert bash(*command).stdout == "made two\n"
+
+
+@pytest.mark.parametrize("name", ["数据", 'it\'s $a "b"', "back\\slash"])
+def test_odd_paths_reach_the_filter_of_transcripts(bash, corpus, name):
+    result = bash(
+        *(str(corpus / "prepare.sh"), "--venv", "none", "--stop-stage", "1"),
+        *("--data-dir", str(corpus / name)),
+        LC_ALL="C",
+    )
+    assert result.returncode == 0, result.stderr
+    assert (corpus / name / "manifests/own_supervisions_dev.jsonl.gz").exists()
+
+
+def test_decoding_and_results_know_their_options(bash, corpus, tmp_path):
+    """A python that writes down what it is asked stands for training and decoding."""
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    calls = tmp_path / "calls"
+    python.write_text(
+        '#!/bin/sh\necho "$@" >>"$calls"\n'
+        'while [ $# -gt 1 ]; do if [ "$1" = --output ]; then echo "| x |" >"$2"; fi; shift; done\n'
+    )
+    python.chmod(0o755)
+    markers = corpus / "data" / ".stages"
+    markers.mkdir(parents=True)
+    for name in ("fbank", "lang", "teacher", "graphs"):
+        (markers / f"{name}.done").write_text("run\n")
+    (corpus / "conf").mkdir()
+    (corpus / "conf" / "ctc.yaml").write_text("")
+
+    def run(*options):
+        calls.unlink(missing_ok=True)
+        result = bash(
+            *(str(corpus / "run.sh"), "--venv", "none", "--stage", "8", "--systems", "ctc"),
+            *options,
+            calls=str(calls),
+            PATH=f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout == "| x |\n"
+        return [c for c in calls.read_text().splitlines() if c.startswith("local/")]
+
+    train, decode, results = run("--avg", "2", "--hlg-scale", "0.3", "--title", "Mine")
+    assert train.startswith("local/train.py")
+    assert "--avg 2 --hlg-scale 0.3" in decode
+    assert results.endswith("--title Mine")
+    same = ("--avg", "2", "--hlg-scale", "0.3")
+    assert run(*same, "--title", "Mine") == []
+    (results,) = run(*same, "--title", "Ours")
+    assert results.startswith("local/summarize_results.py") and results.endswith("--title Ours")
+    decode, _ = run("--avg", "2", "--hlg-scale", "0.5", "--title", "Ours")
+    assert "--avg 2 --hlg-scale 0.5" in decode
+    decode, results = run()
+    assert "--avg 1 --hlg-scale 0.6" in decode
+    assert results.endswith("--title own")
 
 
 def test_a_corpus_that_is_not_there_is_asked_for(bash, corpus):

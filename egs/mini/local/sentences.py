@@ -200,20 +200,19 @@ RULES: Sequence[Tuple[Callable[[Rng], str], int]] = (
 )
 
 
-def generate(count: int, seed: int, exclude: Set[str] = frozenset()) -> List[str]:
-    """``count`` different sentences, none of them in ``exclude``.
+def generate(count: int, seed: int) -> List[str]:
+    """``count`` different sentences.
 
     Args:
       count: how many.
       seed: the same seed gives the same sentences on any machine.
-      exclude: sentences that must not appear (those of other parts).
     Returns:
       Sentences with their punctuation, in the order they were drawn.
     """
     rng = random.Random(seed)
     rules, weights = zip(*RULES)
     sentences: List[str] = []
-    seen = set(exclude)
+    seen: Set[str] = set()
     while len(sentences) < count:
         sentence = rng.choices(rules, weights)[0](rng)
         if sentence not in seen:
