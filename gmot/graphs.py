@@ -9,6 +9,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
+from gmot.ot.edges import CosineEdges, DenseEdges, Edges, TemporalEdges
 from gmot.ot.problem import no_autocast, uniform_weights
 
 __all__ = [
@@ -18,13 +19,12 @@ __all__ = [
     "cosine_distance",
     "make_edges",
     "positional_cost",
-    "temporal_edges",
     "uniform_weights",
+    "unit",
 ]
 
 EDGES = ("cosine", "temporal", "blend")
 POSITIONAL = ("gm_ot", "tot")
-KERNELS = ("exponential", "window")
 
 
 def inverse_norms(x: Tensor) -> Tensor:
@@ -34,18 +34,9 @@ def inverse_norms(x: Tensor) -> Tensor:
     return squares.masked_fill(zero, 1).rsqrt().masked_fill(zero, 0)
 
 
-class _Gram(torch.autograd.Function):
-    """X X^T. Its gradient (G + G^T) X is one product; autograd would make two."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return torch.bmm(x, x.transpose(1, 2))
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return torch.bmm(gradient + gradient.transpose(1, 2), x)
+def unit(x: Tensor) -> Tensor:
+    """(N, T, D): each vector by its length; a zero vector stays, and gets no gradient."""
+    return x * inverse_norms(x).unsqueeze(2)
 
 
 def cosine_distance(x: Tensor, y: Optional[Tensor] = None) -> Tensor:
@@ -60,11 +51,14 @@ def cosine_distance(x: Tensor, y: Optional[Tensor] = None) -> Tensor:
     Returns:
       (N, T, L), in [0, 2] up to rounding, in the precision of x and y whatever the autocast.
     """
+    x = unit(x)
+    return unit_distance(x, x if y is None else unit(y))
+
+
+def unit_distance(x: Tensor, y: Tensor) -> Tensor:
+    """:func:`cosine_distance` of vectors that are unit vectors already."""
     with no_autocast(x.device):
-        products = _Gram.apply(x) if y is None else torch.bmm(x, y.transpose(1, 2))
-        norms_x = inverse_norms(x)
-        norms_y = norms_x if y is None else inverse_norms(y)
-        return 1 - products * norms_x.unsqueeze(2) * norms_y.unsqueeze(1)
+        return 1 - torch.bmm(x, y.transpose(1, 2))
 
 
 def relative_positions(lengths: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -113,71 +107,39 @@ def positional_cost(
     )
 
 
-def temporal_edges(
-    lengths: Tensor,
-    size: int,
-    kernel: str = "exponential",
-    width: float = 0.1,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """Edges from adjacency in time, as the distance 1 - adjacency in [0, 1].
-
-    With t = |i - j| / length, adjacency is exp(-t / width) ("exponential"), or 1 where t <= width
-    and 0 elsewhere ("window"). Gromov-Wasserstein costs the same with 1 - C as with C; the
-    distance has the direction of the cosine edges, so the two can be blended.
-
-    Args:
-      lengths: (N,).
-      size: T of the padded batch.
-      kernel: one of ``KERNELS``.
-      width: relative to the length of the sequence.
-      dtype: of the result.
-    Returns:
-      (N, T, T), symmetric.
-    Raises:
-      ValueError: an unknown kernel, or a width that is not positive.
-    """
-    if not width > 0:
-        raise ValueError(f"width: expected a number above 0, found {width}.")
-    steps = torch.arange(size, device=lengths.device)
-    # Whole steps are counted before dividing: |i - j| and |j - i| round alike.
-    gaps = (steps.unsqueeze(0) - steps.unsqueeze(1)).abs().to(dtype)
-    limits = width * lengths.to(dtype)[:, None, None]
-    if kernel == "exponential":
-        return 1 - (-gaps / limits).exp()
-    if kernel == "window":
-        # A window of a whole number of steps contains its ends in spite of rounding.
-        return (gaps > limits + 1e-4).to(dtype)
-    raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}; found {kernel!r}.")
-
-
-def blend(edges: Tensor, others: Tensor, weight: float) -> Tensor:
+def blend(edges: Edges, others: Edges, weight: float) -> DenseEdges:
     """``(1 - weight) * edges + weight * others``; weight in [0, 1], else ValueError."""
     if not 0 <= weight <= 1:
         raise ValueError(f"weight: expected a number from 0 to 1, found {weight}.")
-    return (1 - weight) * edges + weight * others
+    return DenseEdges((1 - weight) * edges.dense() + weight * others.dense())
 
 
-def make_edges(name: str, features: Tensor, lengths: Optional[Tensor] = None) -> Tensor:
+def make_edges(name: str, features: Tensor, lengths: Optional[Tensor] = None) -> Edges:
     """The edges of a graph, by name.
 
     Args:
       name: "cosine" (the paper's), "temporal" (exponential adjacency of
-        width 0.1), "blend" (half of each).
+        width 0.1), "blend" (half of each, a dense matrix).
       features: (N, T, D).
       lengths: (N,); needed by all but "cosine".
     Returns:
-      (N, T, T), symmetric, in the type of ``features``.
+      Edges of T nodes, in the type of ``features``.
     Raises:
       ValueError: an unknown name.
     """
-    if name == "cosine":
-        return cosine_distance(features)
+    return unit_edges(name, features if name == "temporal" else unit(features), lengths)
+
+
+def unit_edges(name: str, units: Tensor, lengths: Optional[Tensor] = None) -> Edges:
+    """:func:`make_edges` of vectors that are unit vectors already."""
     if name not in EDGES:
         raise ValueError(f"edges: expected one of {', '.join(EDGES)}; found {name!r}.")
+    if name == "cosine":
+        return CosineEdges(units)
     if lengths is None:
         raise ValueError(f"lengths: needed for {name} edges.")
-    temporal = temporal_edges(lengths, features.size(1), dtype=features.dtype)
+    temporal = TemporalEdges(lengths, units.size(1), dtype=units.dtype)
     if name == "temporal":
         return temporal
-    return blend(cosine_distance(features), temporal, 0.5)
+    with no_autocast(units.device):
+        return blend(CosineEdges(units), temporal, 0.5)

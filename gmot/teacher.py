@@ -212,6 +212,7 @@ class FeatureStore:
         self.path = path
         self.dim: int = index["dim"]
         self.fingerprint: str = index["fingerprint"]
+        self.random_weights: bool = index["random_weights"]
         self._features = np.memmap(
             path / "features.bin", np.float16, "r", shape=(index["rows"], self.dim)
         )

@@ -192,11 +192,16 @@ else
     python local/compile_graphs.py --lang-dir "$lang_dir" --arpa "$arpa" --graph-dir "$graph_dir"
 fi
 
-# shellcheck disable=SC2086  # a list of words
-stage 7 teacher "features of the teacher" --after manifests \
-  --settings corpus train_part teacher teacher_layer teacher_options \
-  --inputs ${tokenizer_files[@]+"${tokenizer_files[@]}"} ${weight_files[@]+"${weight_files[@]}"} \
-  --outputs "$teacher_store"/{features.bin,index.json} -- \
-  python local/compute_teacher.py --prefix "$corpus" --train-part "$train_part" \
-  --manifest-dir "$manifest_dir" --teacher "$teacher" --layer "$teacher_layer" \
-  --store "$teacher_store" $teacher_options
+teacher_stage() { # NAME FOLDER [OPTION...]
+  local name=$1 folder=$2
+  shift 2
+  # shellcheck disable=SC2086  # a list of words
+  stage 7 "$name" "features of the teacher" --after manifests \
+    --settings corpus train_part teacher teacher_layer teacher_options \
+    --inputs ${tokenizer_files[@]+"${tokenizer_files[@]}"} ${weight_files[@]+"${weight_files[@]}"} \
+    --outputs "$folder"/{features.bin,index.json} -- \
+    python local/compute_teacher.py --prefix "$corpus" --train-part "$train_part" \
+    --manifest-dir "$manifest_dir" --teacher "$teacher" --layer "$teacher_layer" \
+    --store "$folder" $teacher_options "$@"
+}
+teacher_stage teacher "$teacher_store"

@@ -2,7 +2,8 @@
 # shellcheck disable=SC2154  # options are assigned by `option`
 # A whole recipe: the stages of prepare.sh, then 8 train, 9 decode and 10 results for each system.
 # Sourced by egs/<corpus>/run.sh, which has set `recipe`:   . "$recipe/../../shared/run.sh" "$@"
-# A system is a file $conf_dir/<system>.yaml and a row of gmot/transfer/systems.py.
+# A system is a row of gmot/transfer/systems.py, with $conf_dir/<system>.yaml if there is one, else
+# $conf_dir/common.yaml.
 
 # shellcheck source=parse_options.sh
 . "$(dirname "${BASH_SOURCE[0]}")/parse_options.sh"
@@ -20,7 +21,7 @@ last_stage=10
 
 option systems "ctc gm_ot" "what is trained and compared, in this order"
 option exp_dir "$recipe/exp" "for what is trained"
-option conf_dir "$recipe/conf" "with a file <system>.yaml for each system"
+option conf_dir "$recipe/conf" "with common.yaml, or <system>.yaml for a system of its own"
 option train_options "" "more options for local/train.py, such as --num-epochs 5"
 option decoding_methods "ctc-greedy-search ctc-decoding 1best" "of local/decode.py"
 option decode_parts "dev test" "parts that are decoded and scored"
@@ -45,12 +46,20 @@ if [ "$stage" -le 9 ] && [ "$stop_stage" -ge 9 ]; then
 fi
 
 for system in $systems; do
+  # The control: the same teacher with random weights, in a store of its own.
+  case $system in
+    *_random_teacher) name=teacher_random store=$data_dir/teacher_random ;;
+    *) name=teacher store=$teacher_store ;;
+  esac
+  if [ "$name" = teacher_random ]; then teacher_stage "$name" "$store" --random-weights; fi
+  config=$conf_dir/$system.yaml
+  [ -f "$config" ] || config=$conf_dir/common.yaml
   # shellcheck disable=SC2086  # a list of words
-  stage 8 "$exp_dir/$system/train" "training of $system" --after fbank lang teacher \
+  stage 8 "$exp_dir/$system/train" "training of $system" --after fbank lang "$name" \
     --settings corpus teacher train_options --inputs "$conf_dir"/*.yaml -- \
-    python local/train.py --config "$conf_dir/$system.yaml" --system "$system" \
+    python local/train.py --config "$config" --system "$system" \
     --prefix "$corpus" --fbank-dir "$fbank_dir" --lang-dir "$lang_dir" \
-    --teacher "$teacher" --teacher-store "$teacher_store" \
+    --teacher "$teacher" --teacher-store "$store" \
     --exp-dir "$exp_dir/$system" $train_options
 done
 

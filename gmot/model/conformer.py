@@ -6,6 +6,7 @@ original has batch normalisation).
 """
 
 import math
+from typing import Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -152,10 +153,27 @@ class Conformer(nn.Module):
             for _ in range(num_layers)
         )
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (N, T, C), mask (N, T) True at padding -> (N, T, C)."""
+    def forward(
+        self, x: Tensor, mask: Tensor, taps: Sequence[int] = ()
+    ) -> Tuple[Tensor, Tuple[Tensor, ...]]:
+        """Run all blocks.
+
+        Args:
+          x: (N, T, C).
+          mask: (N, T), True at padding.
+          taps: blocks whose output is wanted, counted from 1.
+        Returns:
+          The last block's output, (N, T, C), and those of the tapped blocks, likewise.
+        Raises:
+          ValueError: a tap is no block.
+        """
+        if any(not 1 <= tap <= len(self.blocks) for tap in taps):
+            raise ValueError(f"taps: {tuple(taps)}; the blocks are 1 to {len(self.blocks)}.")
         positions = self.dropout(self.positions(x.size(1)))
         x = self.dropout(x)
-        for block in self.blocks:
+        tapped = {}
+        for number, block in enumerate(self.blocks, start=1):
             x = block(x, positions, mask)
-        return x
+            if number in taps:
+                tapped[number] = x
+        return x, tuple(tapped[tap] for tap in taps)

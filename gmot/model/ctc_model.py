@@ -1,7 +1,7 @@
 """The model that is trained, exported and decoded: subsampling, Conformer, adapter, CTC head."""
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -81,11 +81,13 @@ class CtcOutput(NamedTuple):
     log_probs: (N, T', C), float32.
     lens: (N,), frames of each utterance.
     acoustic: (N, T', D) FC2's output, the acoustic graph's nodes; None without adapter.
+    tapped: the same of each block that was asked for.
     """
 
     log_probs: Tensor
     lens: Tensor
     acoustic: Optional[Tensor]
+    tapped: Tuple[Tensor, ...] = ()
 
 
 class CtcModel(nn.Module):
@@ -123,21 +125,30 @@ class CtcModel(nn.Module):
         )
         self.head = nn.Linear(config.d_model, config.vocab_size)
 
-    def forward(self, features: Tensor, lens: Tensor) -> CtcOutput:
+    def forward(self, features: Tensor, lens: Tensor, taps: Sequence[int] = ()) -> CtcOutput:
         """Log-probabilities of the CTC symbols.
 
         Args:
           features: (N, T, F) log-mel fbank, padded.
           lens: (N,) frames of each utterance, at least ``MIN_FRAMES``.
+          taps: blocks of the Conformer, counted from 1, whose frames training wants in
+            the teacher's space; inference asks for none.
+        Raises:
+          ValueError: a tap is no block, or the model has no adapter.
         """
+        if taps and self.adapter is None:
+            raise ValueError(f"taps: {tuple(taps)} of a model without adapter.")
         out_lens = output_length(lens)
         x = self.subsampling((features - self.feature_mean) / self.feature_std)
-        x = self.encoder(x, padding_mask(out_lens, x.size(1)))
+        x, blocks = self.encoder(x, padding_mask(out_lens, x.size(1)), taps)
         acoustic = None
         if self.adapter is not None:
             x, acoustic = self.adapter(x)
+        last = self.config.num_layers
+        tapped = tuple(
+            acoustic if tap == last else self.adapter.nodes(block)
+            for tap, block in zip(taps, blocks)
+        )
         # float32 whatever the autocast: k2 and the CTC loss ask for it.
-        return CtcOutput(self.head(x).float().log_softmax(dim=-1), out_lens, acoustic)
-
-    def num_parameters(self) -> int:
-        return sum(p.numel() for p in self.parameters())
+        log_probs = self.head(x).float().log_softmax(dim=-1)
+        return CtcOutput(log_probs, out_lens, acoustic, tapped)

@@ -1,8 +1,10 @@
 """Checkpoints: complete or absent, refused where they do not fit, averaged for decoding.
 
 ``epoch-N.pt`` holds the state after epoch N (epochs count from 1): model,
+``transfer`` (what trains beside the model and is dropped at inference),
 optimizer, random generators, the configuration, and what led there. Tensors,
-numbers and strings only, so that any torch loads it.
+numbers and strings only, so that any torch loads it. Decoding, averaging and
+``--init-from`` read the model alone.
 """
 
 import logging

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, Optional, Sequence
 
 import torch
+from torch import nn
 
 from gmot.common import GmotError, fingerprint, setup_logging, write_json
 from gmot.data.datamodule import AsrDataModule
@@ -21,7 +22,7 @@ from gmot.text.tokens import TokenTable
 from gmot.training.checkpoint import load_weights
 from gmot.training.environment import choose_device, command, environment
 from gmot.training.trainer import Trainer, TrainingOptions
-from gmot.transfer.systems import get_system
+from gmot.transfer.systems import TransferSettings, get_system
 
 
 def train(args: argparse.Namespace, free: Sequence[str]) -> None:
@@ -37,7 +38,7 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
     settings = get_system(args.system)
     tokens = TokenTable.load(Path(args.lang_dir) / "tokens.txt")
     tokenizer = TeacherTokenizer(args.teacher)
-    store = _open_store(args.teacher_store) if settings.transfer else None
+    store = _open_store(args.teacher_store, settings) if settings.transfer else None
     mean, std = load_cmvn(args.fbank_dir, args.prefix)
     data = AsrDataModule.from_args(args)
     texts = [cut.supervisions[0].text for cut in data.cuts(args.train_part)]
@@ -89,12 +90,6 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
         load_weights(model, exp_dir.parent / args.init_from, allow_new=("adapter.",))
         logging.info("weights from %s", exp_dir.parent / args.init_from)
     model.to(device)
-    logging.info(
-        "%s: %.2f M parameters, of them %.2f M in the adapter",
-        args.system,
-        model.num_parameters() / 1e6,
-        sum(p.numel() for p in model.adapter.parameters()) / 1e6 if model.adapter else 0,
-    )
     trainer = Trainer(
         model,
         settings,
@@ -120,6 +115,12 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
         store,
         exp_dir,
     )
+    logging.info(
+        "%s: %.2f M parameters, of them %.2f M in the adapter; %.2f M more are in the transfer "
+        "and dropped at inference",
+        args.system,
+        *(_millions(part) for part in (model, model.adapter, trainer.objective)),
+    )
     trainer.resume()
     if trainer.epoch < args.num_epochs:
         write_json(exp_dir / "config.json", record)
@@ -127,10 +128,22 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
     logging.info("%s: trained to epoch %d", exp_dir, trainer.epoch)
 
 
-def _open_store(folder: Optional[str]) -> FeatureStore:
+def _millions(module: Optional[nn.Module]) -> float:
+    """Of parameters."""
+    return 0.0 if module is None else sum(p.numel() for p in module.parameters()) / 1e6
+
+
+def _open_store(folder: Optional[str], settings: TransferSettings) -> FeatureStore:
     if not folder:
         raise GmotError("this system needs --teacher-store (made by stage 7).")
-    return FeatureStore.open(folder)
+    store = FeatureStore.open(folder)
+    if settings.random_teacher and not store.random_weights:
+        raise GmotError(
+            f"{folder}: features of a teacher that was trained, but system '{settings.name}' is "
+            "the control, with random weights. Make its store by compute_teacher.py "
+            "--random-weights."
+        )
+    return store
 
 
 def _check_tokens(

@@ -37,7 +37,8 @@ from gmot.training.checkpoint import (
 )
 from gmot.training.metrics import Averages, TensorBoard, describe
 from gmot.training.optim import learning_rate, make_optimizer
-from gmot.transfer.losses import TransferLoss, combine, transport_loss
+from gmot.transfer.losses import TransferLoss, combine
+from gmot.transfer.objective import make_objective
 from gmot.transfer.systems import TransferSettings
 
 
@@ -63,6 +64,9 @@ class TrainingOptions:
 
 class Trainer:
     """Trains one system.
+
+    The modules of the transfer that inference does without are ``objective`` (None without
+    transfer): they are made here, trained with the model and kept apart from it.
 
     Args:
       model: on its device.
@@ -94,7 +98,15 @@ class Trainer:
         self.train_loader, self.dev_loader = train_loader, dev_loader
         self.exp_dir = Path(exp_dir)
         self.device = next(model.parameters()).device
-        self.optimizer = make_optimizer(model.parameters(), options.weight_decay)
+        self.objective = None
+        self.parameters = list(model.parameters())
+        if settings.transfer:
+            shape = model.config
+            self.objective = make_objective(settings, shape.vocab_size, shape.teacher_dim)
+            self.objective.to(self.device)
+            self.parameters += self.objective.parameters()
+        self.optimizer = make_optimizer(self.parameters, options.weight_decay)
+        self._labels: Dict[str, List[int]] = {}
         self.epoch = 0  # last finished
         self.step = 0  # updates done
         self.best_loss = float("inf")
@@ -115,6 +127,8 @@ class Trainer:
         state = read_checkpoint(path)
         check_same_config(path, state["config"], self.config)
         self.model.load_state_dict(state["model"])
+        if self.objective is not None:
+            self.objective.load_state_dict(state["transfer"])
         self.optimizer.load_state_dict(state["optimizer"])
         restore_random_state(state["random"])
         self.epoch, self.step, self.best_loss = state["epoch"], state["step"], state["best_loss"]
@@ -130,6 +144,7 @@ class Trainer:
         self.best_loss = min(self.best_loss, dev["loss"])
         state = {
             "model": self.model.state_dict(),
+            "transfer": self.objective.state_dict() if self.objective is not None else {},
             "optimizer": self.optimizer.state_dict(),
             "random": random_state(),
             "config": self.config,
@@ -146,9 +161,15 @@ class Trainer:
 
     # ------------------------------------------------------------------- loss
 
-    def _ctc(self, output: CtcOutput, texts: List[str]) -> Tensor:
+    def _encode(self, texts: List[str]) -> List[List[int]]:
+        """Labels of each text; a text is tokenized once in a training."""
+        for text in texts:
+            if text not in self._labels:
+                self._labels[text] = self.tokens.encode(self.tokenize(text))
+        return [self._labels[text] for text in texts]
+
+    def _ctc(self, output: CtcOutput, labels: List[List[int]]) -> Tensor:
         """CTC loss of each utterance, (N,)."""
-        labels = [self.tokens.encode(self.tokenize(text)) for text in texts]
         lens = torch.tensor([len(ids) for ids in labels])
         return F.ctc_loss(
             output.log_probs.transpose(0, 1),
@@ -165,17 +186,20 @@ class Trainer:
         Returns:
           The loss, its parts as numbers, and the transport (None without transfer).
         """
-        output = self.model(batch.features.to(self.device), batch.feature_lens.to(self.device))
-        ctc = self._ctc(output, batch.texts)
-        if not self.settings.transfer:
+        inputs = batch.features.to(self.device), batch.feature_lens.to(self.device)
+        labels = self._encode(batch.texts)
+        if self.objective is None:
+            ctc = self._ctc(self.model(*inputs), labels)
             return ctc.mean(), {"ctc": ctc.mean().item()}, None
+        output = self.model(*inputs, taps=self.objective.taps(self.model.config.num_layers))
+        ctc = self._ctc(output, labels)
         features = [self.store.get(text) for text in batch.texts]
-        transfer = transport_loss(
-            output.acoustic,
-            pad_sequence(features, batch_first=True).to(self.device),
+        transfer = self.objective(
+            output.tapped,
             output.lens,
+            pad_sequence(features, batch_first=True).to(self.device),
             torch.tensor([len(z) for z in features], device=self.device),
-            self.settings,
+            labels,
         )
         loss = combine(ctc, transfer, self.settings)
         parts = {
@@ -243,7 +267,7 @@ class Trainer:
         loss, parts, transfer = self.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), options.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, options.clip_norm)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise GmotError(
                 f"step {self.step}: loss {loss.item()}, gradient norm {norm.item()} with "
@@ -267,7 +291,7 @@ class Trainer:
         hyps: Dict[str, str] = {}
         for batch in self.dev_loader:
             output = self.model(batch.features.to(self.device), batch.feature_lens.to(self.device))
-            loss = self._ctc(output, batch.texts)
+            loss = self._ctc(output, self._encode(batch.texts))
             possible = torch.isfinite(loss)
             averages.add({"impossible": (~possible).float().mean().item()}, len(batch))
             if possible.any():

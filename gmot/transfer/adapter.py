@@ -24,6 +24,10 @@ class Adapter(nn.Module):
         self.fc3 = nn.Linear(d_teacher, d_model)
         self.norm_model = nn.LayerNorm(d_model)
 
+    def nodes(self, encoder_out: Tensor) -> Tensor:
+        """The way into the teacher's space alone, FC2: (N, T, d_model) -> (N, T, d_teacher)."""
+        return self.fc2(encoder_out)
+
     def forward(self, encoder_out: Tensor) -> Tuple[Tensor, Tensor]:
         """Frame by frame.
 
@@ -33,6 +37,6 @@ class Adapter(nn.Module):
           What the CTC head reads, (N, T, d_model), and the nodes of the acoustic
           graph, (N, T, d_teacher).
         """
-        nodes = self.fc2(encoder_out)
+        nodes = self.nodes(encoder_out)
         back = self.norm_model(self.fc3(self.norm_teacher(nodes)))
         return encoder_out + self.scale * back, nodes

@@ -6,8 +6,8 @@ from typing import Any, Tuple
 import torch
 from torch import Tensor
 
-from gmot.graphs import cosine_distance, inverse_norms, make_edges, positional_cost
-from gmot.ot import TransportResult, fused_gromov_wasserstein
+from gmot.graphs import inverse_norms, positional_cost, unit, unit_distance, unit_edges
+from gmot.ot import TransportResult, fused_gromov_wasserstein, sinkhorn
 from gmot.ot.problem import Checks, check_choice, check_lengths, no_autocast
 from gmot.transfer.systems import TransferSettings
 
@@ -19,10 +19,11 @@ class TransferLoss:
     """The losses of each utterance.
 
     Attributes:
-      alignment: (N,) Eq. 16, summed over the tokens between [CLS] and [SEP]; 0 if
-        there is none.
+      alignment: (N,) Eq. 16, summed over the tokens between [CLS] and [SEP] (over all
+        if the system says so); 0 if there is none.
       alignment_mean: (N,) the same per token, in [0, 2].
-      transport: (N,) Eq. 12, (1 - alpha) node + alpha edge with the paper's alpha.
+      transport: (N,) Eq. 12, (1 - alpha) node + alpha edge with the paper's alpha; with
+        ``entropy_in_value`` all of what Sinkhorn minimises.
       result: plan and solver's values.
     """
 
@@ -35,7 +36,7 @@ class TransferLoss:
 def transport_loss(
     h: Tensor, z: Tensor, h_lens: Any, z_lens: Any, settings: TransferSettings
 ) -> TransferLoss:
-    """Match acoustic and linguistic graphs (GM-OT, arXiv 2505.13079, Eq. 6-16).
+    """Match acoustic and linguistic graphs (GM-OT, arXiv 2505.13079, Eq. 6-16, and its family).
 
     The plan is held unless ``settings.plan_gradient`` says otherwise: features get their
     gradient through the costs and edges at the plan, and through Z~ = P^T H.
@@ -60,28 +61,56 @@ def transport_loss(
         checks.add(bad, f"{name}: item {{item}} has NaN, infinite or huge values.")
     checks.raise_if_any()
 
-    node_cost = cosine_distance(h, z)
+    result = _transport(h, z, h_lens, z_lens, settings)
+    alignment, alignment_mean = alignment_loss(
+        result.plan, h, z, z_lens, settings.alignment_tokens == "all"
+    )
+    if settings.entropy_in_value:
+        transport = result.value
+    else:
+        transport = (1 - settings.alpha) * result.node + settings.alpha * result.edge
+    return TransferLoss(alignment, alignment_mean, transport, result)
+
+
+def _transport(
+    h: Tensor, z: Tensor, h_lens: Tensor, z_lens: Tensor, settings: TransferSettings
+) -> TransportResult:
+    h, z = unit(h), unit(z)
+    node_cost = unit_distance(h, z)
     if settings.positional is not None:
         node_cost = node_cost + positional_cost(
             settings.positional, h_lens, z_lens, h.size(1), z.size(1), settings.rho, h.dtype
         )
-    result = fused_gromov_wasserstein(
+    shared = {
+        "lengths_a": h_lens,
+        "lengths_b": z_lens,
+        "tolerance": settings.tolerance,
+        "plan_gradient": settings.plan_gradient,
+        "backend": settings.backend,
+    }
+    if settings.alpha == 0:
+        # Without edges the loop's cost is constant: T proximal steps are one Sinkhorn at
+        # epsilon / T, and further projected gradient steps change nothing.
+        steps = settings.max_outer if settings.method == "proximal" else 1
+        return sinkhorn(
+            node_cost,
+            epsilon=settings.epsilon / steps,
+            reach_a=settings.reach_a,
+            reach_b=settings.reach_b,
+            max_iterations=settings.max_outer * settings.max_inner,
+            **shared,
+        )
+    return fused_gromov_wasserstein(
         node_cost,
-        make_edges(settings.edges, h, h_lens),
-        make_edges(settings.edges, z, z_lens),
-        lengths_a=h_lens,
-        lengths_b=z_lens,
+        unit_edges(settings.edges, h, h_lens),
+        unit_edges(settings.edges, z, z_lens),
         alpha=settings.solver_alpha,
         epsilon=settings.epsilon,
         method=settings.method,
         max_outer=settings.max_outer,
         max_inner=settings.max_inner,
-        tolerance=settings.tolerance,
-        plan_gradient=settings.plan_gradient,
+        **shared,
     )
-    alignment, alignment_mean = _alignment(h, z, z_lens, result.plan)
-    transport = (1 - settings.alpha) * result.node + settings.alpha * result.edge
-    return TransferLoss(alignment, alignment_mean, transport, result)
 
 
 def combine(ctc: Tensor, transfer: TransferLoss, settings: TransferSettings) -> Tensor:
@@ -112,15 +141,35 @@ def combine(ctc: Tensor, transfer: TransferLoss, settings: TransferSettings) -> 
     return (weight * ctc + (1 - weight) * (alignment + transfer.transport)).mean()
 
 
-def _alignment(h: Tensor, z: Tensor, z_lens: Tensor, plan: Tensor) -> Tuple[Tensor, Tensor]:
-    """Eq. 16 per utterance, summed over its tokens and averaged over them."""
+def alignment_loss(
+    plan: Tensor, h: Tensor, z: Tensor, z_lens: Tensor, every_token: bool = False
+) -> Tuple[Tensor, Tensor]:
+    """Eq. 16: 1 - cos(z~_j, z_j), z~ = P^T H.
+
+    Args:
+      plan: (N, T, L), zero on padding.
+      h: (N, T, D).
+      z: (N, L, D).
+      z_lens: (N,).
+      every_token: [CLS] and [SEP] too (UOT, arXiv 2509.05609, Eq. 11).
+    Returns:
+      Sum over the tokens of an utterance, (N,), and mean over them.
+    """
     with no_autocast(h.device):
         moved = torch.bmm(plan.transpose(1, 2), h)
+    return token_distances(moved, z, z_lens, every_token)
+
+
+def token_distances(
+    moved: Tensor, z: Tensor, z_lens: Tensor, every_token: bool = False
+) -> Tuple[Tensor, Tensor]:
+    """1 - cos(moved_j, z_j) of each token (N, L, D): sum and mean of an utterance, (N,)."""
     cosine = (moved * z).sum(2) * inverse_norms(moved) * inverse_norms(z)
     positions = torch.arange(z.size(1), device=z.device)
-    inner = (positions > 0) & (positions < z_lens.unsqueeze(1) - 1)
-    total = ((1 - cosine) * inner).sum(1)
-    return total, total / inner.sum(1).clamp_min(1)
+    ends = 0 if every_token else 1
+    counted = (positions >= ends) & (positions < z_lens.unsqueeze(1) - ends)
+    total = ((1 - cosine) * counted).sum(1)
+    return total, total / counted.sum(1).clamp_min(1)
 
 
 def _features(h: Tensor, z: Tensor) -> Tuple[Tensor, Tensor]:

@@ -90,6 +90,34 @@ def test_batch_mates_and_padding_change_nothing(teacher_dim):
             )
 
 
+def test_taps_are_the_outputs_of_their_blocks():
+    """And asking for them changes nothing; they are masked and padded like the last."""
+    torch.manual_seed(0)
+    model = CtcModel(dataclasses.replace(SMALL, teacher_dim=24, num_layers=3)).eval()
+    outputs = {}
+    for number, block in enumerate(model.encoder.blocks, start=1):
+        block.register_forward_hook(lambda _, __, out, number=number: outputs.update({number: out}))
+    features, lens = torch.randn(2, 50, 80), torch.tensor([50, 30])
+    plain = model(features, lens)
+    tapped = model(features, lens, taps=(3, 1))
+    assert plain.tapped == () and len(tapped.tapped) == 2
+    assert torch.equal(plain.log_probs, tapped.log_probs)
+    assert torch.equal(tapped.tapped[0], plain.acoustic)
+    fc2 = model.adapter.fc2
+    expected = outputs[1] @ fc2.weight.t() + fc2.bias
+    torch.testing.assert_close(tapped.tapped[1], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_taps_that_are_not_there():
+    features, lens = torch.randn(1, 50, 80), torch.tensor([50])
+    with pytest.raises(ValueError, match=r"taps: \(1,\) of a model without adapter"):
+        CtcModel(SMALL)(features, lens, taps=(1,))
+    model = CtcModel(dataclasses.replace(SMALL, teacher_dim=24))
+    for tap in (0, 3):
+        with pytest.raises(ValueError, match="the blocks are 1 to 2"):
+            model(features, lens, taps=(tap,))
+
+
 def test_log_probs_are_normalised_and_every_parameter_learns():
     model = CtcModel(dataclasses.replace(SMALL, teacher_dim=24))
     output = model(torch.randn(2, 50, 80), torch.tensor([50, 30]))

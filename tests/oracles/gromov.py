@@ -23,6 +23,24 @@ def sinkhorn(cost, a, b, epsilon, iterations=20000):
     return np.exp((f[:, None] + g[None, :] - cost) / epsilon)
 
 
+def unbalanced(cost, a, b, epsilon, reach_a, reach_b, iterations=200000):
+    """UOT Eq. 9 to the letter, for the entropy P log P - P."""
+    kernel = np.exp(-cost / epsilon)
+    u, v = np.ones(len(a)), np.ones(len(b))
+    for _ in range(iterations):
+        last = u
+        u = (a / (kernel @ v)) ** (reach_a / (reach_a + epsilon))
+        v = (b / (kernel.T @ u)) ** (reach_b / (reach_b + epsilon))
+        if np.abs(u / last - 1).max() < 1e-14:
+            break
+    return u[:, None] * kernel * v[None, :]
+
+
+def divergence(x, y):
+    """KL(x || y) of measures."""
+    return (x * np.log(x / y) - x + y).sum()
+
+
 def tensor_product(edges_a, edges_b, plan):
     """[D (x) P]_ik = sum_jl |C1_ij - C2_kl|^2 P_jl, all four indices written out."""
     squares = (edges_a[:, :, None, None] - edges_b[None, None, :, :]) ** 2  # i j k l

@@ -1,11 +1,21 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from gmot.common import GmotError
 from gmot.data.datamodule import Batch
 from gmot.model.ctc_model import CtcModel, ModelConfig
+from gmot.teacher import FeatureStore
 from gmot.text.tokens import TokenTable
-from gmot.training.checkpoint import BEST, read_checkpoint
+from gmot.training.checkpoint import (
+    BEST,
+    epoch_path,
+    load_for_decoding,
+    load_weights,
+    read_checkpoint,
+)
 from gmot.training.trainer import Trainer, TrainingOptions
 from gmot.transfer.systems import get_system
 
@@ -33,23 +43,47 @@ def utterance(name, text, frames=None):
     return Batch([name], features[None], torch.tensor([len(features)]), [text], [1.0])
 
 
-def trainer(folder, dev=None, train=None, **options):
+def teacher_store(folder, texts, width=6):
+    """Features of two rows more than a text has characters."""
+    folder.mkdir(exist_ok=True)
+    ends = np.cumsum([len(text) + 2 for text in texts])
+    rows = {text: [int(end) - len(text) - 2, len(text) + 2] for text, end in zip(texts, ends)}
+    features = np.random.default_rng(0).normal(size=(ends[-1], width)).astype(np.float16)
+    features.tofile(folder / "features.bin")
+    index = {
+        "texts": rows,
+        "dim": width,
+        "fingerprint": "toy",
+        "random_weights": False,
+        "rows": int(ends[-1]),
+    }
+    return FeatureStore(folder, index)
+
+
+def trainer(folder, dev=None, train=None, system="ctc", tokenize=list, **options):
     torch.manual_seed(0)
     train = train or Batches([utterance("a", "甲乙"), utterance("b", "乙丙甲")])
+    settings, config, store = get_system(system), CONFIG, None
+    if settings.transfer:
+        store = teacher_store(folder, sorted({t for batch in train for t in batch.texts}))
+        # As many blocks as every third of them needs to be two.
+        config = replace(
+            CONFIG, num_layers=4, teacher_dim=store.dim, adapter_scale=settings.adapter_scale
+        )
     values = dict(
         num_epochs=2, base_lr=0.01, warmup_steps=2, schedule="noam", weight_decay=0.0,
         clip_norm=5.0, keep_last=2,
     )  # fmt: skip
     return Trainer(
-        CtcModel(CONFIG),
-        get_system("ctc"),
+        CtcModel(config),
+        settings,
         TrainingOptions(**{**values, **options}),
-        {"model": CONFIG.to_dict()},
+        {"model": config.to_dict()},
         TOKENS,
-        list,
+        tokenize,
         train,
         dev or train,
-        None,
+        store,
         folder,
     )
 
@@ -65,17 +99,73 @@ def test_it_learns_and_keeps_the_last_checkpoints(tmp_path):
     assert read_checkpoint(tmp_path / BEST)["best_loss"] <= after["loss"] + 1e-6
 
 
-def test_stopped_and_resumed_equals_uninterrupted(tmp_path):
-    trainer(tmp_path / "whole", num_epochs=3).train()
-    trainer(tmp_path / "parts", num_epochs=1).train()
+SYSTEMS = ("ctc", "gm_ot", "hcm", "hcm_last")
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_stopped_and_resumed_equals_uninterrupted(tmp_path, system):
+    trainer(tmp_path / "whole", system=system, num_epochs=3).train()
+    trainer(tmp_path / "parts", system=system, num_epochs=1).train()
+    second = trainer(tmp_path / "parts", system=system, num_epochs=3)
     torch.manual_seed(123)  # another process has other numbers
-    second = trainer(tmp_path / "parts", num_epochs=3)
+    for parameter in second.parameters:
+        parameter.data.normal_()
     second.resume()
     assert second.epoch == 1
     second.train()
     whole, parts = (read_checkpoint(tmp_path / name / "epoch-3.pt") for name in ("whole", "parts"))
     assert whole["step"] == parts["step"]
-    assert all(torch.equal(v, parts["model"][k]) for k, v in whole["model"].items())
+    for key in ("model", "transfer"):
+        assert list(whole[key]) == list(parts[key])
+        assert all(torch.equal(v, parts[key][k]) for k, v in whole[key].items())
+    assert bool(whole["transfer"]) == system.startswith("hcm")
+
+
+@pytest.mark.parametrize("system", SYSTEMS[1:])
+def test_transfer_is_learned_beside_the_model(tmp_path, system):
+    training = trainer(tmp_path, system=system, num_epochs=8)
+    before = [p.detach().clone() for p in training.parameters]
+    first = training.loss(training.train_loader[0])[1]
+    training.train()
+    last = training.loss(training.train_loader[0])[1]
+    assert last["ctc"] < first["ctc"] and last["alignment"] < first["alignment"]
+    assert not any(torch.equal(old, new) for old, new in zip(before, training.parameters))
+    plan = training.last_transfer[1].result.plan
+    torch.testing.assert_close(plan.sum((1, 2)), torch.ones(1), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_whole_gradient_is_clipped(tmp_path, system):
+    training = trainer(tmp_path, system=system, clip_norm=1e-3)
+    training._update(training.train_loader[0], 0.0)
+    norms = torch.stack([p.grad.norm() for p in training.parameters])
+    assert norms.norm().item() == pytest.approx(1e-3, rel=1e-2)
+    assert norms[-1] > 0  # of the transfer, where it has parameters
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_inference_knows_nothing_of_the_transfer(tmp_path, system):
+    """Decoding and starting from a checkpoint read the model alone."""
+    training = trainer(tmp_path, system=system)
+    training.train()
+    decoded, _ = load_for_decoding(tmp_path, avg=1)
+    started = CtcModel(decoded.config)
+    load_weights(started, epoch_path(tmp_path, 2))
+    batch = training.train_loader[1]
+    taps = training.objective.taps(4) if training.objective else ()
+    training.model.eval()
+    expected = training.model(batch.features, batch.feature_lens, taps=taps).log_probs
+    for model in (decoded, started.eval()):
+        assert torch.equal(model(batch.features, batch.feature_lens).log_probs, expected)
+    averaged, _ = load_for_decoding(tmp_path, avg=2)
+    assert list(averaged.state_dict()) == list(decoded.state_dict())
+
+
+def test_a_text_is_tokenized_once(tmp_path):
+    seen = []
+    train = Batches([utterance("a", "甲乙"), utterance("b", "乙丙甲"), utterance("c", "甲乙")])
+    trainer(tmp_path, train=train, tokenize=lambda text: seen.append(text) or list(text)).train()
+    assert sorted(seen) == ["乙丙甲", "甲乙"]
 
 
 def test_a_training_that_is_longer_already_is_refused(tmp_path):

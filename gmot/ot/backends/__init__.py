@@ -1,0 +1,73 @@
+"""The places where a task can be solved, behind one call.
+
+"torch": the reference, on any device, and the only one that can be unrolled. "cpu": a kernel
+compiled by numba that solves an utterance per thread. "cuda": a kernel of Triton, one launch a
+batch. "geomloss": GeomLoss's own solver for the inner problems. "auto": the kernel of the device
+if it is there, else "torch". What cannot be had is replaced by "torch", and the log says why.
+"""
+
+import importlib
+import logging
+from functools import cache
+from typing import Any, Optional
+
+import torch
+
+from gmot.ot.implicit import implicit_plan
+from gmot.ot.problem import Problem, check_choice
+from gmot.ot.task import Solution, Task
+
+_MODULES = {
+    "torch": "gmot.ot.backends.reference",
+    "cpu": "gmot.ot.backends.cpu",
+    "cuda": "gmot.ot.backends.cuda",
+    "geomloss": "gmot.ot.backends.geomloss",
+}
+BACKENDS = ("auto", *_MODULES)
+PLAN_GRADIENTS = ("detach", "unroll", "implicit")
+
+
+def solve_problem(problem: Problem, backend: str, plan_gradient: str, **options: Any) -> Solution:
+    """Solve ``problem``; ``options`` are the other fields of Task.
+
+    Raises:
+      ValueError: an unknown backend.
+    """
+    check_choice(backend, "backend", BACKENDS)
+    unroll = plan_gradient == "unroll" and torch.is_grad_enabled()
+    with torch.set_grad_enabled(unroll):
+        edges = [None, None]
+        if options["alpha"] > 0:
+            edges = [e.operator() for e in (problem.edges_a, problem.edges_b)]
+        node_cost = problem.node_cost if unroll else problem.node_cost.detach()
+        task = Task(node_cost, problem.weights_a, problem.weights_b, *edges, **options)
+        solution = _module(backend, task, unroll).solve(task)
+    if plan_gradient == "implicit":
+        solution = solution._replace(plan=implicit_plan(problem, task, solution.plan))
+    return solution
+
+
+def _module(backend: str, task: Task, unroll: bool) -> Any:
+    reason: Optional[str] = None
+    automatic = backend == "auto"
+    if automatic:
+        kernel = task.node_cost.device.type
+        backend = kernel if kernel in _MODULES and not unroll else "torch"
+    elif unroll and backend != "torch":
+        reason = "only torch can be unrolled"
+    try:  # TEMP
+        module = importlib.import_module(_MODULES[backend])
+    except ModuleNotFoundError:
+        return importlib.import_module(_MODULES["torch"])
+    reason = reason or module.missing(task)
+    if reason:
+        # Asked for by name, its absence is worth a warning.
+        level = logging.INFO if automatic else logging.WARNING
+        _log_once(level, f"backend {backend}: {reason}; torch solves instead")
+        module = importlib.import_module(_MODULES["torch"])
+    return module
+
+
+@cache
+def _log_once(level: int, message: str) -> None:
+    logging.getLogger("gmot.ot").log(level, message)
