@@ -35,15 +35,7 @@ def draw_couplings(
         :, 0
     ]
     for i, axis in enumerate(axes):
-        plan = plans[i][: lens[i], : len(pieces[i])].detach().float().cpu().numpy().T
-        plan = plan / plan.max(axis=1, keepdims=True).clip(min=1e-12)
-        axis.imshow(
-            plan,
-            aspect="auto",
-            cmap="viridis",
-            interpolation="nearest",
-            extent=(0, lens[i] * seconds_per_frame, len(pieces[i]) - 0.5, -0.5),
-        )
+        _image(axis, plans[i][: lens[i], : len(pieces[i])], seconds_per_frame)
         axis.set_yticks(range(len(pieces[i])))
         axis.set_yticklabels(_labels(pieces[i]), fontsize=9, fontfamily=_fonts())
         axis.set_xlabel("time (s)", fontsize=8)
@@ -51,6 +43,64 @@ def draw_couplings(
         if titles is not None:
             axis.set_title(titles[i], fontsize=9, loc="left")
     return figure
+
+
+def draw_sweep(
+    rows: Sequence[Sequence[Tensor]],
+    pieces: List[str],
+    row_titles: Sequence[str],
+    titles: Sequence[Sequence[str]],
+    seconds_per_frame: float = 0.04,
+):
+    """One utterance under several parameters: a row a parameter, a panel a value.
+
+    Each token's row is scaled to its own maximum, as in :func:`draw_couplings`.
+
+    Args:
+      rows: of each parameter the plans, (T, L) all; rows may differ in their number.
+      pieces: the L tokens.
+      row_titles: above each row.
+      titles: above each panel.
+      seconds_per_frame: after subsampling.
+    Returns:
+      A matplotlib figure.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns, height = max(map(len, rows)), 1.0 + 0.17 * len(pieces)
+    figure = Figure(figsize=(0.8 + 1.9 * columns, height * len(rows)), constrained_layout=True)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), columns, squeeze=False, sharex=True, sharey=True)
+    for r, plans in enumerate(rows):
+        for axis in axes[r, len(plans) :]:
+            axis.set_axis_off()
+        for c, plan in enumerate(plans):
+            _image(axes[r, c], plan, seconds_per_frame)
+            axes[r, c].set_title(f"\n\n{titles[r][c]}", fontsize=9, loc="left")
+            axes[r, c].tick_params(labelsize=8)
+        heading = axes[r, 0].annotate(
+            row_titles[r], (0, 1), (0, 26), "axes fraction", "offset points", fontsize=10
+        )
+        heading.set_in_layout(False)  # it may be wider than its panel
+        axes[r, 0].set_yticks(range(len(pieces)))
+        axes[r, 0].set_yticklabels(_labels(pieces), fontsize=8, fontfamily=_fonts())
+    for axis in axes[-1]:
+        axis.set_xlabel("time (s)", fontsize=8)
+    return figure
+
+
+def _image(axis, plan: Tensor, seconds_per_frame: float) -> None:
+    """A plan (T, L) without its padding."""
+    image = plan.detach().float().cpu().numpy().T
+    tokens, frames = image.shape
+    axis.imshow(
+        image / image.max(axis=1, keepdims=True).clip(min=1e-12),
+        aspect="auto",
+        cmap="viridis",
+        interpolation="nearest",
+        extent=(0, frames * seconds_per_frame, tokens - 0.5, -0.5),
+    )
 
 
 def _fonts() -> List[str]:

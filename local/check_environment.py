@@ -22,6 +22,8 @@ PYTHONS = ((3, 9), (3, 10), (3, 11))
 NEEDED = [
     "numpy",
     "scipy",
+    "numba",
+    "geomloss",
     "lhotse",
     "soundfile",
     "transformers",

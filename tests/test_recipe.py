@@ -176,7 +176,7 @@ def script(name: str, *options: str) -> subprocess.CompletedProcess:
 
 def train_options(recipe, system="gm_ot"):
     return [
-        *("--config", str(ROOT / f"egs/mini/conf/{system}.yaml"), "--system", system),
+        *("--config", str(ROOT / "egs/mini/conf/common.yaml"), "--system", system),
         *("--prefix", "mini", "--fbank-dir", str(recipe.data / "fbank")),
         *("--lang-dir", str(recipe.data / "lang")),
         *("--teacher", str(recipe.cache / "gmot/mini/teacher")),
@@ -208,8 +208,58 @@ def test_another_configuration_is_refused(finished):
 
     unknown = script("train.py", *train_options(finished), "--exp-dir", new, "--system", "gmot")
     assert unknown.returncode == 1
-    assert "system 'gmot' is unknown. Known: ctc, gm_ot" in unknown.stderr
+    assert "system 'gmot' is unknown. Known: ctc, cma_ot" in unknown.stderr
     assert not list(Path(new).glob("*.pt"))
+
+
+@pytest.fixture(scope="module")
+def random_store(finished):
+    """What stage 7 makes for the control."""
+    folder = finished.data / "teacher_random"
+    done = script(
+        *("compute_teacher.py", "--prefix", "mini", "--train-part", "train", "--layer", "6"),
+        *("--manifest-dir", str(finished.data / "manifests"), "--store", str(folder)),
+        *("--teacher", str(finished.cache / "gmot/mini/teacher"), "--random-weights"),
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        *("cma_ot", "hcm", "hcm_last", "tot", "uot", "gm_ot_no_edges", "gm_ot_no_order"),
+        *("gm_ot_temporal", "gm_ot_random_teacher"),
+    ],
+)
+def test_each_system_trains(finished, random_store, system):
+    """Two epochs; ctc and gm_ot are trained by the recipe."""
+    exp_dir = finished.exp / system
+    store = random_store if system.endswith("random_teacher") else finished.data / "teacher"
+    done = script(
+        *("train.py", *train_options(finished, system), "--exp-dir", str(exp_dir)),
+        *("--num-epochs", "2", "--teacher-store", str(store)),
+    )
+    assert done.returncode == 0, done.stderr
+    losses = [float(x) for x in re.findall(r"train loss ([-0-9.]+), ctc", done.stderr)]
+    assert len(losses) == 2 and losses[1] < losses[0]
+    decoded = script(
+        *("decode.py", "--exp-dir", str(exp_dir), "--prefix", "mini", "--parts", "dev"),
+        *("--fbank-dir", str(finished.data / "fbank"), "--lang-dir", str(finished.data / "lang")),
+        *("--graph-dir", str(finished.data / "graphs")),
+        *("--decoding-methods", "ctc-greedy-search"),
+    )
+    assert decoded.returncode == 0, decoded.stderr
+
+
+def test_the_control_asks_for_a_random_teacher(finished):
+    refused = script(
+        *("train.py", *train_options(finished, "gm_ot_random_teacher")),
+        *("--exp-dir", str(finished.exp / "new")),
+        *("--teacher-store", str(finished.data / "teacher")),
+    )
+    assert refused.returncode == 1
+    assert "is the control, with random weights" in refused.stderr
 
 
 def test_transfer_can_start_from_a_ctc_model(finished):
@@ -242,6 +292,16 @@ def test_couplings_of_a_trained_system(finished, tmp_path):
     )
     assert drawn.returncode == 0, drawn.stderr
     assert (tmp_path / "coupling.png").read_bytes().startswith(b"\x89PNG")
+    swept = script(
+        *("plot_coupling.py", "--sweep", "--sweep-utterances", "3"),
+        *("--alphas", "0", "0.5", "--rhos", "0", "3", "--betas", "0.1", "3"),
+        *("--exp-dir", str(finished.exp / "gm_ot"), "--teacher-layer", "6"),
+        *(*options[:-1], str(tmp_path / "sweep.png")),
+    )
+    assert swept.returncode == 0, swept.stderr
+    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    report = (tmp_path / "sweep.md").read_text(encoding="utf-8")
+    assert report.count("**larger ") == 4 and "a more diffuse coupling: holds" in report
     other = script(
         "plot_coupling.py",
         "--exp-dir",

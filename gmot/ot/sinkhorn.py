@@ -14,7 +14,7 @@ from gmot.ot.problem import (
     make_problem,
     no_autocast,
 )
-from gmot.ot.result import TransportResult
+from gmot.ot.result import Objective, TransportResult, later
 
 
 def sinkhorn(
@@ -95,9 +95,12 @@ def sinkhorn(
             max_outer=1,
             max_inner=max_iterations,
             tolerance=tolerance,
+            marginal_tolerance=tolerance,
             power_a=power_a,
             power_b=power_b,
         )
+
+    def objective() -> Objective:
         held = solution.plan.detach()
         node = (problem.node_cost * held).sum((1, 2))
         entropy = torch.xlogy(held, held).sum((1, 2))
@@ -108,14 +111,13 @@ def sinkhorn(
             penalty = penalty + reach_a * _divergence(held.sum(2), problem.weights_a)
         if reach_b is not None:
             penalty = penalty + reach_b * _divergence(held.sum(1), problem.weights_b)
+        return Objective(node + epsilon * entropy + penalty, node, torch.zeros_like(node), entropy)
+
     result = TransportResult(
         plan=solution.plan,
-        value=node + epsilon * entropy + penalty,
-        node=node,
-        edge=torch.zeros_like(node),
-        entropy=entropy,
         marginal_error=solution.error,
         iterations=solution.iterations,
+        objective=later(objective, solution.plan),
     )
     return result.unbatched() if problem.single else result
 

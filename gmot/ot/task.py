@@ -26,7 +26,7 @@ class Task:
       max_outer: outer steps at most; 1 for Sinkhorn.
       max_inner: Sinkhorn iterations in an outer step at most.
       tolerance: an item stops when a step changed its plan by no more (L1) and its marginal
-        error is no more; an inner solve when its marginal error is no more.
+        error is no more than marginal_tolerance, at which an inner solve stops too.
       power_a, power_b: exponents lambda / (lambda + epsilon) of unbalanced scaling; 1: balanced.
     """
 
@@ -41,6 +41,7 @@ class Task:
     max_outer: int
     max_inner: int
     tolerance: float
+    marginal_tolerance: float
     power_a: float = 1.0
     power_b: float = 1.0
 

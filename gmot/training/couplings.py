@@ -13,6 +13,20 @@ from gmot.transfer.losses import transport_loss
 from gmot.transfer.systems import TransferSettings
 
 
+class Utterance(NamedTuple):
+    """Attributes:
+    id: of the utterance.
+    pieces: its tokens, [CLS] and [SEP] included.
+    h: (T, D) acoustic nodes, FC2's output.
+    z: (L, D) the teacher's features.
+    """
+
+    id: str
+    pieces: List[str]
+    h: Tensor
+    z: Tensor
+
+
 class Coupling(NamedTuple):
     """Attributes:
     id: of the utterance.
@@ -28,67 +42,92 @@ class Coupling(NamedTuple):
     edge: float
 
 
-@torch.no_grad()
-def couplings(
-    exp_dir: PathLike,
-    epoch: Optional[int],
-    avg: int,
-    fbank_dir: PathLike,
-    prefix: str,
-    part: str,
-    ids: Optional[Sequence[str]],
-    teacher: str,
-    layer: Optional[int],
-    random_weights: bool = False,
-) -> List[Coupling]:
-    """Solve the transport of some utterances with the model and settings of ``exp_dir``.
+class TrainedTransport:
+    """A trained system with its part of a corpus and its teacher.
+
+    A system without transfer will not do: it has no FC2, nothing brings its frames into the
+    teacher's space. (The coupling study of the GM-OT paper has an encoder trained with CTC; here
+    the encoder has been trained with the transport that is looked at.)
 
     Args:
       exp_dir, epoch, avg: the model (:func:`load_for_decoding`).
       fbank_dir, prefix, part: the utterances.
-      ids: which of them; None: the two longest.
       teacher, layer, random_weights: as in stage 7.
 
     Raises:
-      GmotError: the system has no transfer, the teacher is another one than in
-        training, or an utterance is not in the part.
+      GmotError: the system has no transfer, or the teacher is another one than in training.
     """
-    model, config = load_for_decoding(exp_dir, epoch, avg)
-    settings = TransferSettings(**config["system"])
-    if not settings.transfer:
-        raise GmotError(f"{exp_dir}: system '{settings.name}' has no transport to draw.")
-    language_model = Teacher(teacher, layer=layer, random_weights=random_weights)
-    if language_model.fingerprint != config["teacher"]:
-        raise GmotError(
-            f"--teacher {teacher} (layer {layer}) is not the teacher {exp_dir} was trained with. "
-            "Give the folder and layer of stage 7."
-        )
-    data = AsrDataModule(fbank_dir, prefix)
-    longest = sorted(data.cuts(part), key=lambda cut: -cut.duration)[:2]
-    wanted = set(ids or [cut.id for cut in longest])
-    found = []
-    for batch in data.eval_dataloader(part):
-        rows = [n for n, name in enumerate(batch.ids) if name in wanted]
-        if not rows:
-            continue
-        output = model(batch.features[rows], batch.feature_lens[rows])
-        for n, row in enumerate(rows):
-            text, frames = batch.texts[row], int(output.lens[n])
-            z = language_model.encode([text])[0]
-            result = transport_loss(
-                output.acoustic[n : n + 1, :frames],
-                z[None],
-                output.lens[n : n + 1],
-                torch.tensor([len(z)]),
-                settings,
-            ).result
-            pieces = ["[CLS]", *language_model.tokenize(text), "[SEP]"]
-            found.append(
-                Coupling(
-                    batch.ids[row], pieces, result.plan[0], float(result.node), float(result.edge)
-                )
+
+    def __init__(
+        self,
+        exp_dir: PathLike,
+        epoch: Optional[int],
+        avg: int,
+        fbank_dir: PathLike,
+        prefix: str,
+        part: str,
+        teacher: str,
+        layer: Optional[int],
+        random_weights: bool = False,
+    ):
+        self.model, self.config = load_for_decoding(exp_dir, epoch, avg)
+        self.settings = TransferSettings(**self.config["system"])
+        if not self.settings.transfer or self.settings.objective != "transport":
+            raise GmotError(f"{exp_dir}: system '{self.settings.name}' has no transport to draw.")
+        self.teacher = Teacher(teacher, layer=layer, random_weights=random_weights)
+        if self.teacher.fingerprint != self.config["teacher"]:
+            raise GmotError(
+                f"--teacher {teacher} (layer {layer}) is not the teacher {exp_dir} was trained "
+                "with. Give the folder and layer of stage 7."
             )
-    missing = sorted(wanted - {c.id for c in found})
-    if missing:
-        raise GmotError(f"part '{part}' has no utterance {missing[:3]}. See its manifest.")
+        self.data, self.part = AsrDataModule(fbank_dir, prefix), part
+        cuts = sorted(self.data.cuts(part), key=lambda cut: (cut.duration, cut.id))
+        self.ids = [cut.id for cut in cuts]  # the shortest first
+
+    def check_ids(self, ids: Sequence[str]) -> None:
+        """Raises GmotError for what is not in the part."""
+        missing = sorted(set(ids) - set(self.ids))
+        if missing:
+            raise GmotError(f"part '{self.part}' has no utterance {missing[:3]}. See its manifest.")
+
+    @torch.no_grad()
+    def utterances(self, ids: Sequence[str]) -> List[Utterance]:
+        """The nodes of both graphs of some utterances, in this order.
+
+        Raises:
+          GmotError: an utterance is not in the part.
+        """
+        self.check_ids(ids)
+        found = {}
+        for batch in self.data.eval_dataloader(self.part):
+            rows = [n for n, name in enumerate(batch.ids) if name in set(ids)]
+            if not rows:
+                continue
+            output = self.model(batch.features[rows], batch.feature_lens[rows])
+            features = self.teacher.encode([batch.texts[row] for row in rows])
+            for n, row in enumerate(rows):
+                name, frames = batch.ids[row], int(output.lens[n])
+                pieces = ["[CLS]", *self.teacher.tokenize(batch.texts[row]), "[SEP]"]
+                found[name] = Utterance(name, pieces, output.acoustic[n, :frames], features[n])
+        return [found[name] for name in ids]
+
+
+@torch.no_grad()
+def couplings(trained: TrainedTransport, ids: Optional[Sequence[str]] = None) -> List[Coupling]:
+    """Solve the transport of some utterances with the model and settings of a system.
+
+    Args:
+      trained: the system.
+      ids: the utterances; None: the two longest.
+
+    Raises:
+      GmotError: an utterance is not in the part.
+    """
+    found = []
+    for u in trained.utterances(ids or trained.ids[:-3:-1]):
+        lens = torch.tensor([len(u.h)]), torch.tensor([len(u.z)])
+        result = transport_loss(u.h[None], u.z[None], *lens, trained.settings).result
+        found.append(
+            Coupling(u.id, u.pieces, result.plan[0], float(result.node), float(result.edge))
+        )
     return found

@@ -28,7 +28,8 @@ from gmot.ot.problem import (
     no_autocast,
     uniform_weights,
 )
-from gmot.transfer.losses import TransferLoss, _features, token_distances
+from gmot.ot.result import Objective
+from gmot.transfer.losses import TransferLoss, check_features, token_distances
 from gmot.transfer.systems import TransferSettings
 
 
@@ -211,7 +212,7 @@ class CrossModalTransfer(nn.Module):
           ValueError: naming the argument and the item.
         """
         count, utterances = len(blocks), z.size(0)
-        h, z = _features(torch.cat(tuple(blocks)), z.repeat(count, 1, 1))
+        h, z = check_features(torch.cat(tuple(blocks)), z.repeat(count, 1, 1))
         lens, z_lens = self._lengths(h, lens, z, z_lens, labels, count)
         ids = self.encoder.token_ids(labels, z.size(1), z.device)
         token_mask, frame_mask = length_mask(z_lens, z.size(1)), length_mask(lens, h.size(1))
@@ -235,14 +236,12 @@ class CrossModalTransfer(nn.Module):
         def last_block(quantity: Tensor) -> Tensor:
             return quantity[-utterances:]
 
+        parts = Objective(value, node, torch.zeros_like(node), entropy)
         result = TransportResult(
             plan=last_block(plan).detach().transpose(1, 2),
-            value=last_block(value),
-            node=last_block(node),
-            edge=torch.zeros_like(last_block(node)),
-            entropy=last_block(entropy),
             marginal_error=last_block(error).detach(),
             iterations=torch.full_like(last_block(lens), self.settings.sinkhorn_iterations),
+            objective=lambda: Objective(*(last_block(part) for part in parts)),
         )
         return TransferLoss(
             over_blocks(alignment), over_blocks(alignment_mean), over_blocks(transport), result

@@ -21,7 +21,7 @@ class TransferLoss:
     Attributes:
       alignment: (N,) Eq. 16, summed over the tokens between [CLS] and [SEP] (over all
         if the system says so); 0 if there is none.
-      alignment_mean: (N,) the same per token, in [0, 2].
+      alignment_mean: (N,) the same per token, in [0, 2] (of HCM, a sum over blocks).
       transport: (N,) Eq. 12, (1 - alpha) node + alpha edge with the paper's alpha; with
         ``entropy_in_value`` all of what Sinkhorn minimises.
       result: plan and solver's values.
@@ -52,7 +52,7 @@ def transport_loss(
     Raises:
       ValueError: naming the argument and the item.
     """
-    h, z = _features(h, z)
+    h, z = check_features(h, z)
     checks = Checks()
     h_lens = check_lengths(h_lens, "h_lens", h.size(0), h.size(1), h.device, checks)
     z_lens = check_lengths(z_lens, "z_lens", z.size(0), z.size(1), h.device, checks)
@@ -172,7 +172,7 @@ def token_distances(
     return total, total / counted.sum(1).clamp_min(1)
 
 
-def _features(h: Tensor, z: Tensor) -> Tuple[Tensor, Tensor]:
+def check_features(h: Tensor, z: Tensor) -> Tuple[Tensor, Tensor]:
     """Both in float32 or float64.
 
     Raises:

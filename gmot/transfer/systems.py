@@ -110,6 +110,11 @@ class TransferSettings:
                     f"system '{self.name}': {name} {getattr(self, name)!r}; expected one of "
                     f"{', '.join(choices)}."
                 )
+        if self.block_step < 0 or self.cross_modal_layers < 1:
+            raise GmotError(
+                f"system '{self.name}': block_step {self.block_step}, cross_modal_layers "
+                f"{self.cross_modal_layers}; expected 0 or more, and 1 or more."
+            )
         unbalanced = self.reach_a is not None or self.reach_b is not None
         if self.alpha > 0 and (unbalanced or self.entropy_in_value):
             raise GmotError(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from oracles import gromov
 
-from gmot.transfer.cross_modal import CrossModalTransfer, sinkhorn_attention
+from gmot.transfer.cross_modal import CrossModalEncoder, CrossModalTransfer, sinkhorn_attention
 from gmot.transfer.losses import combine
 from gmot.transfer.objective import make_objective
 from gmot.transfer.systems import get_system
@@ -263,4 +263,4 @@ def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match="epsilon"):
         sinkhorn_attention(cost, tokens, frames, 0.0, 1)
     with pytest.raises(ValueError, match="num_layers"):
-        make_objective(replace(get_system("hcm"), cross_modal_layers=0), VOCAB, WIDTH)
+        CrossModalEncoder(VOCAB, WIDTH, 0, 1.0, 3)

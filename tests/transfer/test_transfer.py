@@ -22,7 +22,7 @@ def features(seed=0, dtype=torch.float64):
 
 
 def exact(settings):
-    return replace(settings, max_inner=50000, tolerance=1e-14)
+    return replace(settings, max_inner=50000, tolerance=1e-14, backend="torch")
 
 
 def edges_of(settings, x):
@@ -164,6 +164,7 @@ def test_rows_that_no_paper_ran():
         ({"alpha": 0.1, "reach_a": 1.0}, "without edges, alpha = 0"),
         ({"alpha": 0.1, "entropy_in_value": True}, "without edges, alpha = 0"),
         ({"objective": "distillation"}, "objective 'distillation'; expected one of transport"),
+        ({"block_step": -1}, "block_step -1, cross_modal_layers 5; expected 0 or more"),
         ({"alignment_tokens": "first"}, "alignment_tokens 'first'; expected one of inner, all"),
     ],
 )

@@ -23,6 +23,8 @@ _MODULES = {
     "cuda": "gmot.ot.backends.cuda",
     "geomloss": "gmot.ot.backends.geomloss",
 }
+# What a backend imports beside torch.
+_NEEDS = {"cpu": "numba", "cuda": "triton", "geomloss": "geomloss"}
 BACKENDS = ("auto", *_MODULES)
 PLAN_GRADIENTS = ("detach", "unroll", "implicit")
 
@@ -55,17 +57,25 @@ def _module(backend: str, task: Task, unroll: bool) -> Any:
         backend = kernel if kernel in _MODULES and not unroll else "torch"
     elif unroll and backend != "torch":
         reason = "only torch can be unrolled"
-    try:  # TEMP
+    reason = reason or _absent(_NEEDS.get(backend))
+    if not reason:
         module = importlib.import_module(_MODULES[backend])
-    except ModuleNotFoundError:
-        return importlib.import_module(_MODULES["torch"])
-    reason = reason or module.missing(task)
+        reason = module.missing(task)
     if reason:
         # Asked for by name, its absence is worth a warning.
         level = logging.INFO if automatic else logging.WARNING
         _log_once(level, f"backend {backend}: {reason}; torch solves instead")
         module = importlib.import_module(_MODULES["torch"])
     return module
+
+
+@cache
+def _absent(package: Optional[str]) -> Optional[str]:
+    try:
+        importlib.import_module(package or "torch")
+    except ImportError:
+        return f"{package} is not installed"
+    return None
 
 
 @cache

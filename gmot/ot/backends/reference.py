@@ -176,7 +176,7 @@ def solve(task: Task) -> Solution:
         if task.proximal:
             # The last step's increment of psi is a good guess of this one's.
             kernel = kernel + log_plan
-        new = scale(kernel, marginals, psi, task.max_inner, task.tolerance)
+        new = scale(kernel, marginals, psi, task.max_inner, task.marginal_tolerance)
         if task.max_outer == 1:
             plan, error, iterations = new.plan, new.error, new.iterations
             break
@@ -190,7 +190,7 @@ def solve(task: Task) -> Solution:
             log_plan = kernel + new.phi.unsqueeze(1) + new.psi.unsqueeze(2)
             log_plan = log_plan.masked_fill(~inside, 0)
         iterations = iterations + active
-        active = active & ((change > task.tolerance) | (new.error > task.tolerance))
+        active = active & ((change > task.tolerance) | (new.error > task.marginal_tolerance))
         if a.device.type == "cpu" and not bool(active.any()):
             break
     return Solution(plan.transpose(1, 2).contiguous(), error, iterations)

@@ -1,0 +1,258 @@
+"""One problem after the other, each solved in the processor's cache; compiled by numba.
+
+See :mod:`.cpu_sinkhorn` for the layout and the units.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit
+from numba.extending import intrinsic
+
+from gmot.ot.backends.cpu_products import (
+    LINE,
+    LOOPS,
+    PLAIN,
+    matrix_product,
+    temporal_product,
+    transpose,
+)
+from gmot.ot.backends.cpu_sinkhorn import finish, log2, sinkhorn
+
+NONE, DENSE, FACTORED, TEMPORAL = -1, 0, 1, 2  # TEMPORAL and more: + position in KERNELS
+
+
+@njit(**LOOPS)
+def _assemble(node, product, gain, kernel, phi, psi, accumulate, count):
+    """kernel = node + gain * product, and for proximal steps + the logarithm of the last plan.
+
+    Up to terms of one index that is, where a weight is zero.
+    """
+    for k in range(count):
+        shift = psi[k] if psi[k] > -np.inf else psi.dtype.type(0)
+        if accumulate:
+            for i in range(len(phi)):
+                kernel[k, i] = node[k, i] + gain * product[k, i] + (kernel[k, i] + shift + phi[i])
+        else:
+            for i in range(len(phi)):
+                kernel[k, i] = node[k, i] + gain * product[k, i]
+
+
+@njit(**PLAIN)
+def _padded(columns, like):
+    """``columns`` up to whole lines of the cache."""
+    line = LINE // like.itemsize
+    return (columns + line - 1) // line * line
+
+
+@njit(**PLAIN)
+def _zeros(like, rows, columns):
+    """(rows, columns padded to whole lines of the cache), starting at one."""
+    line, columns = LINE // like.itemsize, _padded(columns, like)
+    room = np.zeros(rows * columns + line, like.dtype)
+    begin = (-room.ctypes.data // like.itemsize) % line
+    return room[begin : begin + rows * columns].reshape(rows, columns)
+
+
+@njit(**PLAIN)
+def _cleared(space, begin, rows, columns):
+    """The part of ``space`` from ``begin`` on as (rows, columns), zeros."""
+    part = space[begin : begin + rows * columns]
+    part[:] = 0
+    return part.reshape(rows, columns)
+
+
+@njit(**PLAIN)
+def _prepare(kind, matrix, size, others, is_left, space):
+    """(left, right, scratch, scratch) of edges, where the plan has ``others`` rows or columns."""
+    depth = matrix.shape[1]
+    if kind == NONE:
+        left = _zeros(matrix, 1, 1)
+        return left, left, left, left
+    if kind == DENSE:
+        if size == depth and size % (LINE // matrix.itemsize) == 0:
+            return matrix, matrix, matrix, matrix
+        left = _cleared(space, 0, size, _padded(size, matrix))
+        for i in range(size):
+            for k in range(size):
+                left[i, k] = matrix[i, k]
+        return left, left, left, left
+    if kind == FACTORED:
+        upright, flat = _zeros(matrix, size, depth), _zeros(matrix, depth, size)
+        for i in range(size):
+            for k in range(depth):
+                upright[i, k] = flat[k, i] = matrix[i, k]
+        if is_left:
+            return flat, upright, _zeros(matrix, depth, others), flat
+        return upright, flat, _zeros(matrix, others, depth), flat
+    # Sums run over rows.
+    rest = _zeros(matrix, size + 1, others)
+    if is_left:
+        return rest, rest, rest, rest
+    return _zeros(matrix, size, others), _zeros(matrix, size, others), rest, rest
+
+
+@njit(**PLAIN)
+def _multiply_left(kind, steps, room, x, out, size):
+    """out = C x for edges of the rows (L side)."""
+    left, right, scratch, _ = room
+    if kind == DENSE:
+        matrix_product(left, x, out, size, size)
+    elif kind == FACTORED:
+        matrix_product(left, x, scratch, left.shape[0], size)
+        matrix_product(right, scratch, out, size, left.shape[0])
+    else:
+        temporal_product(kind - TEMPORAL, steps, x, out, size, scratch)
+
+
+@njit(**PLAIN)
+def _multiply_right(kind, steps, room, x, out, size, count):
+    """out = x C for edges of the columns (T side)."""
+    left, right, scratch, _ = room
+    if kind == DENSE:
+        matrix_product(x, left, out, count, size)
+    elif kind == FACTORED:
+        matrix_product(x, left, scratch, count, size)
+        matrix_product(scratch, right, out, count, right.shape[0])
+    else:
+        transpose(x, left, count, size)
+        temporal_product(kind - TEMPORAL, steps, left, right, size, scratch)
+        transpose(right, out, size, count)
+
+
+@njit(**LOOPS)
+def _spread(middle, product, mass, count):
+    """product_k = (sum_i middle_ki) product_0 / mass."""
+    for k in range(count - 1, -1, -1):
+        factor = mass * 0
+        for i in range(product.shape[1]):
+            factor += middle[k, i]
+        factor /= mass
+        for i in range(product.shape[1]):
+            product[k, i] = factor * product[0, i]
+
+
+@njit(**PLAIN)
+def _solve_item(
+    cost, weights_a, weights_b, edges_a, edges_b, scales, limits, powers, result, space
+):
+    """The outer loop of one problem; see :mod:`gmot.ot.task`. Returns error, iterations."""
+    kind_a, matrix_a, steps_a = edges_a
+    kind_b, matrix_b, steps_b = edges_b
+    node_scale, gain = scales
+    max_outer, max_inner, tolerance, marginal_tolerance, proximal = limits
+    rows, columns = len(weights_a), len(weights_b)
+    count = (columns + 3) // 4 * 4
+    width = _padded(rows, cost)
+    room = _cleared(space, 0, 6 * count, width)
+    rest = space[6 * count * width :]
+    node, kernel, scaled = room[:count], room[count : 2 * count], room[2 * count : 3 * count]
+    plan, middle, product = (
+        room[3 * count : 4 * count],
+        room[4 * count : 5 * count],
+        room[5 * count :],
+    )
+    lines, short = _zeros(cost, 7, rows), _zeros(cost, 7, columns)
+    a, log_a, goal, top = lines[0], lines[1], lines[2], lines[3]
+    phi, u, sums = lines[4], lines[5], lines[6]
+    b, log_b, psi, v, t = short[0], short[1], short[2], short[3], short[4]
+    before, target = short[5], short[6]
+    mass = a[0] * 0
+    for i in range(len(a)):
+        a[i] = goal[i] = weights_a[i] if i < rows else 0
+        log_a[i] = log2(a[i])
+        mass += a[i]
+    for k in range(columns):
+        b[k] = weights_b[k]
+        log_b[k] = log2(b[k])
+        if b[k] == 0:
+            psi[k] = -np.inf
+        for i in range(rows):
+            node[k, i] = cost[i, k] * node_scale
+            plan[k, i] = b[k] * a[i] / mass
+    room_a = _prepare(kind_a, matrix_a, rows, columns, False, rest)
+    room_b = _prepare(kind_b, matrix_b, columns, rows, True, rest[rows * width :])
+    item = a, b, log_a, log_b, columns
+    state = kernel, scaled, goal, top, phi, psi, u, v, t, sums, before, target
+    outer = inner = 0
+    error = rate = cost.dtype.type(0)
+    while outer < max_outer:
+        if kind_a != NONE:
+            _multiply_left(kind_b, steps_b, room_b, plan, middle, columns)
+            if outer > 0:
+                _multiply_right(kind_a, steps_a, room_a, middle, product, rows, columns)
+            else:  # a b^T / mass has one row, and its multiples
+                _multiply_right(kind_a, steps_a, room_a, lines, product, rows, 1)
+                _spread(middle, product, mass, columns)
+        _assemble(node, product, gain, kernel, phi, psi, proximal and outer > 0, columns)
+        inner, rate = sinkhorn(item, state, powers, max_inner, marginal_tolerance, rate)
+        change, error = finish(item, state, plan, powers[1])
+        outer += 1
+        if change <= tolerance and error <= marginal_tolerance:
+            break
+        if proximal:
+            for i in range(len(a)):
+                phi[i] = log2(u[i]) - top[i] if u[i] > 0 else phi.dtype.type(0)
+    for i in range(rows):
+        for k in range(columns):
+            result[i, k] = plan[k, i]
+    return error, inner if max_outer == 1 else outer
+
+
+@intrinsic
+def _next(typing_context: Any, counter: Any) -> Any:
+    """counter[0]++ for all threads together: the value before."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        one = array.data.type.pointee(1)
+        return builder.atomic_rmw("add", array.data, one, "monotonic")
+
+    return counter.dtype(counter), codegen
+
+
+def make_solver(cache: bool, sources: Any) -> Any:
+    """The compiled entry.
+
+    Args:
+      cache: on disk, in the folder of this module or of the user.
+      sources: what the compiled code depends on beside this file; a part of the cache's key.
+    """
+
+    @njit(nogil=True, cache=cache, error_model="numpy")
+    def solve(order, counter, problem, edges_a, edges_b, options, solution):
+        """Solves what is left of ``order``; as many threads at a time as one likes."""
+        _ = sources
+        cost, weights_a, weights_b, ends_a, ends_b = problem
+        kind_a, matrix_a, steps_a = edges_a
+        kind_b, matrix_b, steps_b = edges_b
+        node_scale, gain, power_a, power_b = options[:4]
+        plan, error, iterations = solution
+        real = cost.dtype.type
+        scales = real(node_scale), real(gain)
+        powers = real(power_a), real(power_b)
+        limits = options[4:]
+        # Memory once a thread: fresh pages would cost more than what is done in them.
+        count, width = _padded(cost.shape[2], cost), _padded(cost.shape[1], cost)
+        space = _zeros(cost, 1, 6 * count * width + cost.shape[1] * width + count * count)[0]
+        while True:
+            place = _next(counter)
+            if place >= len(order):
+                break
+            n = order[place]
+            rows, columns = ends_a[n], ends_b[n]
+            error[n], iterations[n] = _solve_item(
+                cost[n],
+                weights_a[n, :rows],
+                weights_b[n, :columns],
+                (kind_a, matrix_a[n], steps_a[n]),
+                (kind_b, matrix_b[n], steps_b[n]),
+                scales,
+                limits,
+                powers,
+                plan[n],
+                space,
+            )
+
+    return solve

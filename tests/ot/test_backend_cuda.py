@@ -1,0 +1,325 @@
+"""The Triton kernel: run by Triton's interpreter against plain float64 loops, and compiled.
+
+The interpreter has to be asked for before triton is imported, so this file runs itself: what is
+marked as interpreted runs in one other process, and is reported case by case.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+from oracles import gromov  # noqa: E402
+
+from gmot.ot import sinkhorn  # noqa: E402
+from gmot.ot.backends import cuda  # noqa: E402
+from gmot.ot.operators import (  # noqa: E402
+    KERNELS,
+    DenseOperator,
+    FactoredOperator,
+    TemporalOperator,
+)
+from gmot.ot.task import Task  # noqa: E402
+
+pytest.importorskip("triton")
+
+# A block that is not full, and one of each.
+SIZES = [(21, 6), (9, 4), (1, 3), (4, 1)]
+CASES = {}
+
+
+def interpreted(case):
+    CASES[case.__name__] = case
+    return case
+
+
+def problems(seed, sizes=SIZES):
+    rng = np.random.default_rng(seed)
+    return [gromov.random_problem(rng, *size) for size in sizes]
+
+
+def make_task(found, **options):
+    cost, edges_a, edges_b, a, b = (
+        torch.from_numpy(gromov.pad([p[k] for p in found])).float() for k in range(5)
+    )
+    edges = DenseOperator(1.0, edges_a), DenseOperator(1.0, edges_b)
+    exact = {"tolerance": 3e-6, "max_outer": 60, "max_inner": 60}
+    options = {"alpha": 0.5, "epsilon": 0.2, "proximal": False, **exact, **options}
+    options.setdefault("marginal_tolerance", options["tolerance"])
+    return Task(cost, a, b, *edges, **options)
+
+
+def solve(task):
+    assert cuda.missing(task) is None
+    return cuda.solve(task)
+
+
+def assert_close(solution, found, expected, tolerance=1e-4):
+    """Each item's plan to ``expected`` of its problem, in L1; padding must be exactly zero."""
+    assert solution.plan.is_contiguous() and torch.isfinite(solution.plan).all()
+    for plan, problem in zip(solution.plan.double().numpy(), found):
+        rows, columns = problem[0].shape
+        assert not plan[rows:].any() and not plan[:, columns:].any()
+        assert np.abs(plan[:rows, :columns] - expected(*problem)).sum() < tolerance
+
+
+# ------------------------------------------------------------------------- in the interpreter
+
+
+@interpreted
+def projected_gradient():
+    for alpha, epsilon in ((0.0, 0.1), (0.5, 0.3), (1.0, 0.5)):
+        found = problems(0)
+        solution = solve(make_task(found, alpha=alpha, epsilon=epsilon))
+        assert_close(
+            solution,
+            found,
+            lambda *p, o=(alpha, epsilon): gromov.projected_gradient(*p, *o, steps=100),
+        )
+        assert (solution.error < 1e-5).all()
+
+
+@interpreted
+def proximal():
+    found, steps = problems(1), 4
+    # The paper linearises without the factor 2: (1 - alpha) M + alpha D (x) P, here of 0.5 each.
+    options = {"alpha": 1 / 3, "epsilon": 0.4 / 0.75, "proximal": True, "max_outer": steps}
+    solution = solve(make_task(found, **options))
+    assert_close(solution, found, lambda *p: gromov.gm_ot(*p, 0.5, 0.4, steps)[-1])
+
+
+@interpreted
+def unbalanced():
+    found, epsilon = problems(2), 0.1
+    options = {"alpha": 0.0, "epsilon": epsilon, "max_outer": 1, "max_inner": 200}
+    for reach in ((0.5, 1.0), (1e12, 0.2)):
+        powers = [r / (r + epsilon) for r in reach]
+        task = make_task(found, **options, power_a=powers[0], power_b=powers[1])
+        solution = solve(task)
+        assert_close(
+            solution,
+            found,
+            lambda cost, _, __, a, b, r=reach: gromov.unbalanced(cost, a, b, epsilon, *r),
+        )
+        assert (solution.error < 1e-5).all() and (solution.iterations < 200).all()
+
+
+@interpreted
+def iterations_are_those_of_the_definition():
+    found = problems(3, [(18, 7)])
+    cost, edges_a, edges_b, a, b = found[0]
+    for count in (1, 2, 3):
+        options = {"alpha": 0.0, "max_outer": 1, "max_inner": count, "tolerance": 0.0}
+        solution = solve(make_task(found, **options))
+        expected = gromov.sinkhorn(cost, a, b, 0.2, iterations=count)
+        np.testing.assert_allclose(solution.plan[0].numpy(), expected, atol=1e-6)
+        error = np.abs(expected.sum(1) - a).sum() + np.abs(expected.sum(0) - b).sum()
+        np.testing.assert_allclose(solution.error.numpy(), error, atol=3e-6)
+        assert solution.iterations.tolist() == [count]
+    solution = solve(make_task(found, max_outer=2))
+    expected = gromov.projected_gradient(cost, edges_a, edges_b, a, b, 0.5, 0.2, steps=2)
+    np.testing.assert_allclose(solution.plan[0].numpy(), expected, atol=1e-6)
+    assert solution.iterations.tolist() == [2]
+
+
+@interpreted
+def zero_weights_inside():
+    """As if the positions were not there."""
+    ((cost, edges_a, edges_b, a, b),) = problems(4, [(21, 9)])
+    a[[0, 4, 20]], b[[2, 8]] = 0, 0
+    a, b = a / a.sum(), b / b.sum()
+    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
+    inner = (
+        cost[np.ix_(rows, columns)],
+        edges_a[np.ix_(rows, rows)],
+        edges_b[np.ix_(columns, columns)],
+        a[rows],
+        b[columns],
+    )
+    for options in ({"max_outer": 10}, {"proximal": True, "max_outer": 3}):
+        whole = solve(make_task([(cost, edges_a, edges_b, a, b)], **options)).plan[0].numpy()
+        part = solve(make_task([inner], **options)).plan[0].numpy()
+        np.testing.assert_allclose(whole[np.ix_(rows, columns)], part, atol=1e-6)
+        assert not whole[a == 0].any() and not whole[:, b == 0].any()
+        np.testing.assert_allclose(whole.sum(), 1, atol=1e-5)
+
+
+@interpreted
+def more_rows_than_a_block():
+    """128; in the second case nothing has been summed when the first weight comes."""
+    ((cost, edges_a, edges_b, a, b),) = problems(5, [(150, 3)])
+    for first in (0, 140):
+        weights = np.where(np.arange(150) < first, 0, a)
+        weights /= weights.sum()
+        for proximal, oracle in ((False, gromov.projected_gradient), (True, gromov.gm_ot)):
+            options = {"alpha": 1 / 3, "epsilon": 0.3, "proximal": proximal, "max_outer": 2}
+            task = make_task([(cost, edges_a, edges_b, weights, b)], **options)
+            plan = solve(task).plan[0].double().numpy()
+            rest = (cost[first:], edges_a[first:, first:], edges_b, weights[first:], b)
+            # For the second oracle see the test of proximal steps.
+            constants = (0.5, 0.225) if proximal else (1 / 3, 0.3)
+            expected = oracle(*rest, *constants, 2)
+            expected = expected[-1] if proximal else expected
+            assert not plan[:first].any()
+            assert np.abs(plan[first:] - expected).sum() < 1e-4
+
+
+@interpreted
+def items_know_nothing_of_their_batch():
+    found = problems(6)
+    options = {"tolerance": 1e-3, "max_inner": 5}
+    together = solve(make_task(found, **options))
+    assert len(set(together.iterations.tolist())) > 1
+    for item, problem in enumerate(found):
+        alone = solve(make_task([problem], **options))
+        rows, columns = problem[0].shape
+        torch.testing.assert_close(
+            together.plan[item, :rows, :columns], alone.plan[0], rtol=0, atol=1e-7
+        )
+        assert together.iterations[item] == alone.iterations[0]
+
+
+@interpreted
+def marginals_have_their_own_tolerance():
+    found = problems(7, [(10, 4)])
+    loose = solve(make_task(found, tolerance=1e-2, marginal_tolerance=1e-5))
+    tight = solve(make_task(found, tolerance=1e-5))
+    assert loose.error <= 1e-5 and loose.iterations < tight.iterations
+
+
+@interpreted
+def small_epsilon():
+    """exp(-cost / epsilon) is far below float32's range, and above it for negative costs."""
+    for scale in (1.0, -1.0, 30.0):
+        found = [(scale * cost, *rest) for cost, *rest in problems(8, [(20, 6), (13, 9)])]
+        for options in ({}, {"proximal": True}):
+            task = make_task(found, **options, epsilon=0.002, max_outer=3, max_inner=8)
+            plan = solve(task).plan
+            assert torch.isfinite(plan).all() and (plan >= 0).all()
+            torch.testing.assert_close(plan.sum(1), task.weights_b, rtol=0, atol=1e-4)
+
+
+@interpreted
+def small_epsilon_is_the_same_transport():
+    found = problems(9, [(14, 5)])
+    options = {"alpha": 0.0, "epsilon": 0.002, "max_outer": 1, "max_inner": 150}
+    cost, _, _, a, b = found[0]
+    solution = solve(make_task(found, **options, tolerance=0.0))
+    expected = gromov.sinkhorn(cost, a, b, 0.002, iterations=150)
+    assert_close(solution, found, lambda *_: expected, 1e-3)
+
+
+@interpreted
+def structured_edges():
+    """Like their matrices: entries of 1 - S for the sign -1."""
+    rng = np.random.default_rng(10)
+    found = problems(10, [(13, 5)])
+    cost, _, edges_b, a, b = found[0]
+    factor = rng.normal(size=(1, 13, 3)) / 2
+    distance = np.abs(np.subtract.outer(np.arange(13), np.arange(13))) / 4
+    kinds = {
+        "exponential": np.exp(-distance),
+        "window": (distance <= 1).astype(float),
+        "absolute": distance,
+        "squared": distance**2,
+    }
+    matrices = [(FactoredOperator(-1.0, torch.from_numpy(factor).float()), factor[0] @ factor[0].T)]
+    for kernel in KERNELS:
+        sign = -1.0 if kernel in ("exponential", "window") else 1.0
+        matrices.append((TemporalOperator(sign, kernel, torch.tensor([4.0])), kinds[kernel]))
+    task = make_task(found, max_outer=2, epsilon=0.5)
+    for operator, matrix in matrices:
+        edges = matrix if operator.sign > 0 else 1 - matrix
+        solution = solve(dataclasses.replace(task, edges_a=operator))
+        expected = gromov.projected_gradient(cost, edges, edges_b, a, b, 0.5, 0.5, steps=2)
+        assert_close(solution, found, lambda *_, e=expected: e)
+
+
+def main():
+    outcomes = {}
+    for name, case in CASES.items():
+        try:
+            case()
+            outcomes[name] = ""
+        except Exception:
+            outcomes[name] = traceback.format_exc()
+    print(json.dumps(outcomes))
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, str(Path(__file__).resolve())]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_cuda_in_the_interpreter(name, outcomes):
+    assert not outcomes[name], outcomes[name]
+
+
+# ----------------------------------------------------------------------- outside the interpreter
+
+
+@pytest.mark.parametrize(
+    "architecture, proximal, rows, columns", [(80, True, 128, 32), (90, False, 32, 128)]
+)
+@pytest.mark.skipif("TRITON_INTERPRET" in os.environ, reason="the interpreter does not compile")
+def test_cuda_compiles(architecture, proximal, rows, columns, monkeypatch, tmp_path):
+    """No GPU is needed for that; 48 KiB of shared memory are a program's without asking."""
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, compile
+
+    from gmot.ot.backends.cuda_kernel import solve_item
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    sizes = {"ROWS": rows, "COLUMNS": columns, "DEPTH": 16}
+    constants = {"HAS_EDGES": True, "PROXIMAL": proximal, **sizes}
+    others = {
+        **dict.fromkeys(("width", "columns", "max_outer", "max_inner"), "i32"),
+        **dict.fromkeys(("node_scale", "gain", "power_a", "power_b"), "fp32"),
+        **dict.fromkeys(("tolerance", "marginal_tolerance"), "fp32"),
+        **{"ends_a": "*i32", "ends_b": "*i32", "iterations": "*i64"},
+        **dict.fromkeys(constants, "constexpr"),
+    }
+    signature = {name: others.get(name, "*fp32") for name in solve_item.arg_names}
+    source = ASTSource(fn=solve_item, signature=signature, constexprs=constants)
+    compiled = compile(source, GPUTarget("cuda", architecture, 32), options={"num_warps": 8})
+    assert compiled.asm["cubin"] and compiled.metadata.shared <= 48 * 1024
+
+
+@pytest.mark.skipif("TRITON_INTERPRET" in os.environ, reason="the interpreter is there")
+def test_cuda_on_a_cpu_leaves_it_to_the_reference():
+    cost = torch.rand(2, 4, 3)
+    result = sinkhorn(cost, epsilon=0.123, backend="cuda")
+    assert torch.equal(result.plan, sinkhorn(cost, epsilon=0.123, backend="torch").plan)
+
+
+def test_cuda_says_why_not(monkeypatch):
+    task = make_task(problems(11, [(3, 2)]))
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    assert cuda.missing(task) == "it has no solver on cpu"
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert cuda.missing(task) is None
+    wide = dataclasses.replace(task, node_cost=torch.zeros(1, 2, 129))
+    assert cuda.missing(wide) == "129 tokens are more than 128"
+    double = dataclasses.replace(task, node_cost=task.node_cost.double())
+    assert "float64" in cuda.missing(double)
+    monkeypatch.setattr(torch, "__version__", "1.13.1")
+    assert cuda.missing(task) == "it needs torch 2"
+
+
+if __name__ == "__main__":
+    main()
