@@ -154,13 +154,15 @@ def make_problem(
     def finite(total: Tensor, name: str) -> None:
         checks.add(~torch.isfinite(total), f"{name}: item {{item}} has NaN or infinite values.")
 
-    def array(value: Any, name: str, mask: Tensor) -> Tensor:
+    def array(value: Any, name: str, *masks: Tensor) -> Tensor:
+        """``masks``: (N, size) of each of its dimensions after the first."""
         value = _float(value, name)
         if single:
             value = value.unsqueeze(0)
-        same_shape(value.shape, mask.shape, name)
+        same_shape(value.shape, (count, *(mask.size(1) for mask in masks)), name)
         same_kind(value, name)
         if is_padded:
+            mask = masks[0] if len(masks) == 1 else masks[0].unsqueeze(2) & masks[1].unsqueeze(1)
             value = value.masked_fill(~mask, 0)
         finite(value.detach().flatten(1).sum(1), name)
         return value
@@ -173,13 +175,12 @@ def make_problem(
                 value = value.masked(mask)
             finite(value.tensor.detach().reshape(count, -1).sum(1), name)
             return value
-        value = array(value, name, mask.unsqueeze(2) & mask.unsqueeze(1))
+        value = array(value, name, mask, mask)
         # Of a matrix that is made without this in mind all rows differ from its columns: a look
         # at some of them costs next to nothing.
-        size = mask.size(1)
-        rows = list(range(0, size, max(1, size // _LOOKED_AT)))
+        step = max(1, mask.size(1) // _LOOKED_AT)
         matrix = value.detach()
-        left, right = matrix[:, rows], matrix[:, :, rows].transpose(1, 2)
+        left, right = matrix[:, ::step], matrix[:, :, ::step].transpose(1, 2)
         scale = left.abs().amax((1, 2))
         checks.add(
             (left - right).abs().amax((1, 2)) > _RELATIVE_SLACK * scale,
@@ -195,7 +196,7 @@ def make_problem(
         checks.add(value.sum(1) == 0, f"{name}: item {{item}} has no mass within its length.")
         return value
 
-    cost = array(cost[0] if single else cost, cost_name, mask_a.unsqueeze(2) & mask_b.unsqueeze(1))
+    cost = array(cost[0] if single else cost, cost_name, mask_a, mask_b)
     if edges_a is not None:
         edges_a = edges(edges_a, "edges_a", mask_a)
         edges_b = edges(edges_b, "edges_b", mask_b)

@@ -80,11 +80,11 @@ def assert_close(solution, found, expected, tolerance=1e-4):
 def projected_gradient():
     for alpha, epsilon in ((0.0, 0.1), (0.5, 0.3), (1.0, 0.5)):
         found = problems(0)
-        solution = solve(make_task(found, alpha=alpha, epsilon=epsilon))
+        solution = solve(make_task(found, alpha=alpha, epsilon=epsilon, max_outer=40))
         assert_close(
             solution,
             found,
-            lambda *p, o=(alpha, epsilon): gromov.projected_gradient(*p, *o, steps=100),
+            lambda *p, o=(alpha, epsilon): gromov.projected_gradient(*p, *o, steps=40),
         )
         assert (solution.error < 1e-5).all()
 

@@ -21,6 +21,8 @@ from gmot.ot.backends.cpu_products import (
 from gmot.ot.backends.cpu_sinkhorn import finish, log2, sinkhorn
 
 NONE, DENSE, FACTORED, TEMPORAL = -1, 0, 1, 2  # TEMPORAL and more: + position in KERNELS
+# Marginal errors at which the first inner solves of the projected gradient loop stop.
+_FIRST_AIMS = (1e-3, 1e-4)
 
 
 @njit(**LOOPS)
@@ -122,6 +124,16 @@ def _multiply_right(kind, steps, room, x, out, size, count):
 
 
 @njit(**LOOPS)
+def _rounding(kernel):
+    """By how much rounding of the exponents alone moves a plan of mass 1 (L1)."""
+    most = kernel.dtype.type(0)
+    for k in range(kernel.shape[0]):
+        for i in range(kernel.shape[1]):
+            most = max(most, abs(kernel[k, i]))
+    return most * kernel.dtype.type(np.finfo(kernel.dtype).eps)
+
+
+@njit(**LOOPS)
 def _spread(middle, product, mass, count):
     """product_k = (sum_i middle_ki) product_0 / mass."""
     for k in range(count - 1, -1, -1):
@@ -176,7 +188,7 @@ def _solve_item(
     item = a, b, log_a, log_b, columns
     state = kernel, scaled, goal, top, phi, psi, u, v, t, sums, before, target
     outer = inner = 0
-    error = rate = cost.dtype.type(0)
+    error = rate = rounding = cost.dtype.type(0)
     while outer < max_outer:
         if kind_a != NONE:
             _multiply_left(kind_b, steps_b, room_b, plan, middle, columns)
@@ -186,10 +198,16 @@ def _solve_item(
                 _multiply_right(kind_a, steps_a, room_a, lines, product, rows, 1)
                 _spread(middle, product, mass, columns)
         _assemble(node, product, gain, kernel, phi, psi, proximal and outer > 0, columns)
-        inner, rate = sinkhorn(item, state, powers, max_inner, marginal_tolerance, rate)
+        if outer == 0:
+            rounding = _rounding(kernel)
+        # The next steps move the plan anyway: at first its marginals need not be exact.
+        aim = marginal_tolerance
+        if not proximal and outer < min(len(_FIRST_AIMS), max_outer - 1):
+            aim = max(aim, _FIRST_AIMS[outer])
+        inner, rate = sinkhorn(item, state, powers, max_inner, aim, rate)
         change, error = finish(item, state, plan, powers[1])
         outer += 1
-        if change <= tolerance and error <= marginal_tolerance:
+        if change <= max(tolerance, rounding) and error <= max(marginal_tolerance, rounding):
             break
         if proximal:
             for i in range(len(a)):
