@@ -21,8 +21,9 @@ from gmot.ot.backends.cpu_products import (
 from gmot.ot.backends.cpu_sinkhorn import finish, log2, sinkhorn
 
 NONE, DENSE, FACTORED, TEMPORAL = -1, 0, 1, 2  # TEMPORAL and more: + position in KERNELS
-# Marginal errors at which the first inner solves of the projected gradient loop stop.
-_FIRST_AIMS = (1e-3, 1e-4)
+# Marginal errors at which the first inner solves of the projected gradient loop stop, in parts of
+# the change of the plan that is tolerated.
+_FIRST_AIMS = (1 / 3, 1 / 30)
 
 
 @njit(**LOOPS)
@@ -203,7 +204,7 @@ def _solve_item(
         # The next steps move the plan anyway: at first its marginals need not be exact.
         aim = marginal_tolerance
         if not proximal and outer < min(len(_FIRST_AIMS), max_outer - 1):
-            aim = max(aim, _FIRST_AIMS[outer])
+            aim = max(aim, tolerance * _FIRST_AIMS[outer])
         inner, rate = sinkhorn(item, state, powers, max_inner, aim, rate)
         change, error = finish(item, state, plan, powers[1])
         outer += 1

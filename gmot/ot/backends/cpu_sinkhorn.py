@@ -176,6 +176,9 @@ def _scale_columns(b, log_b, t, psi, power, v, target, count):
     for k in range(count):
         if b[k] == 0:
             target[k] = 0
+        elif t[k] == 0:  # of no account beside the others: its part of the plan is below all
+            target[k] = v[k]
+            error += b[k]
         elif power == 1:
             target[k] = b[k] / t[k]
         else:
