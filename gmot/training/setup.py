@@ -34,6 +34,39 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
     Raises:
       GmotError: an input is missing or does not fit the others.
     """
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
+    exp_dir = Path(args.exp_dir)
+    setup_logging(log_file=exp_dir / "log" / f"log-train-{stamp}")
+    trainer = make_trainer(args, free)
+    record = {
+        "command": command(),
+        "arguments": vars(args),
+        "environment": environment(),
+        "config": trainer.config,
+    }
+    for name in ("command", "arguments", "environment"):
+        logging.info("%s: %s", name, json.dumps(record[name], ensure_ascii=False))
+    logging.info(
+        "%s: %.2f M parameters, of them %.2f M in the adapter; %.2f M more are in the transfer "
+        "and dropped at inference",
+        args.system,
+        *(_millions(part) for part in (trainer.model, trainer.model.adapter, trainer.objective)),
+    )
+    trainer.resume()
+    if trainer.epoch < args.num_epochs:
+        write_json(exp_dir / "config.json", record)
+        trainer.train()
+    logging.info("%s: trained to epoch %d", exp_dir, trainer.epoch)
+
+
+def make_trainer(args: argparse.Namespace, free: Sequence[str]) -> Trainer:
+    """Model, data and losses of what ``args`` describes, before its first step.
+
+    Args:
+      args, free: as of :func:`train`.
+    Raises:
+      GmotError: an input is missing or does not fit the others.
+    """
     exp_dir = Path(args.exp_dir)
     settings = get_system(args.system)
     tokens = TokenTable.load(Path(args.lang_dir) / "tokens.txt")
@@ -69,17 +102,6 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
     if args.schedule == "cosine":  # it ends where the training does
         config["options"]["num_epochs"] = args.num_epochs
 
-    stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
-    setup_logging(log_file=exp_dir / "log" / f"log-train-{stamp}")
-    record = {
-        "command": command(),
-        "arguments": vars(args),
-        "environment": environment(),
-        "config": config,
-    }
-    for name in ("command", "arguments", "environment"):
-        logging.info("%s: %s", name, json.dumps(record[name], ensure_ascii=False))
-
     device = choose_device(args.device, args.num_threads)
     # Gradients full of subnormal numbers make CPUs crawl.
     torch.set_flush_denormal(True)
@@ -90,7 +112,7 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
         load_weights(model, exp_dir.parent / args.init_from, allow_new=("adapter.",))
         logging.info("weights from %s", exp_dir.parent / args.init_from)
     model.to(device)
-    trainer = Trainer(
+    return Trainer(
         model,
         settings,
         TrainingOptions(
@@ -115,17 +137,6 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
         store,
         exp_dir,
     )
-    logging.info(
-        "%s: %.2f M parameters, of them %.2f M in the adapter; %.2f M more are in the transfer "
-        "and dropped at inference",
-        args.system,
-        *(_millions(part) for part in (model, model.adapter, trainer.objective)),
-    )
-    trainer.resume()
-    if trainer.epoch < args.num_epochs:
-        write_json(exp_dir / "config.json", record)
-        trainer.train()
-    logging.info("%s: trained to epoch %d", exp_dir, trainer.epoch)
 
 
 def _millions(module: Optional[nn.Module]) -> float:

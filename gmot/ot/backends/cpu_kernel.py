@@ -74,7 +74,7 @@ def _prepare(kind, matrix, size, others, is_left, space):
         left = _zeros(matrix, 1, 1)
         return left, left, left, left
     if kind == DENSE:
-        if size == depth and size % (LINE // matrix.itemsize) == 0:
+        if size == depth and size >= LINE // matrix.itemsize:
             return matrix, matrix, matrix, matrix
         left = _cleared(space, 0, size, _padded(size, matrix))
         for i in range(size):

@@ -125,19 +125,26 @@ def _multiply(builder, height, width, depth, pointers, strides) -> None:
 
 @njit(**PLAIN)
 def matrix_product(left, right, out, rows, depth):
-    """out (rows, W) = left (rows, depth) right (depth, W)."""
+    """out (rows, W) = left (rows, depth) right (depth, width), width not below a vector's lanes.
+
+    W may be more than width: what is beyond is left.
+    """
     lanes = _VECTOR // left.itemsize
     width = right.shape[1]
-    strides = left.shape[1], width, width
     tiles = (rows + _ROWS - 1) // _ROWS
-    for column in range(0, width, _VECTORS * lanes):
+    strides = left.shape[1], width, out.shape[1]
+    column = 0
+    while column < width:
         vectors = min(_VECTORS, (width - column) // lanes)
+        if vectors == 0:  # less than a vector is left: some columns a second time
+            vectors, column = 1, width - lanes
         row = 0
         for tile in range(tiles):
             height = (rows - row + tiles - tile - 1) // (tiles - tile)
-            starts = row * left.shape[1], column, row * width + column
+            starts = row * left.shape[1], column, row * out.shape[1] + column
             _tile(height, vectors, depth, (left, right, out), starts, strides)
             row += height
+        column += vectors * lanes
 
 
 @njit(**LOOPS)
