@@ -23,6 +23,7 @@ NEEDED = [
     "numpy",
     "scipy",
     "numba",
+    "llvmlite",
     "geomloss",
     "lhotse",
     "soundfile",
