@@ -24,7 +24,7 @@ def main() -> None:
     args = get_parser().parse_args()
     import logging
 
-    from gmot.decode.lattice import compile_h, compile_hlg, save_graph
+    from gmot.decode.graphs import compile_h, compile_hlg, save_graph
     from gmot.text.lexicon import Lexicon
     from gmot.text.tokens import TokenTable, WordTable
 

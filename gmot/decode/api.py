@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gmot.common import GmotError, PathLike
-from gmot.decode import lattice
+from gmot.decode import graphs, lattice
 from gmot.decode.greedy import ctc_greedy_search
 from gmot.text.tokens import TokenTable, WordTable, pieces_to_text
 
@@ -83,7 +83,7 @@ class Decoder:
                 raise GmotError(f"{method}: needs a folder with {GRAPHS[method]} (--graph-dir).")
             if method == "1best" and words is None:
                 raise GmotError("1best: needs the words of HLG (words.txt in --lang-dir).")
-            self.graph = lattice.load_graph(
+            self.graph = graphs.load_graph(
                 Path(graph_dir) / GRAPHS[method],
                 tokens,
                 words if method == "1best" else None,

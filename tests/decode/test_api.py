@@ -5,9 +5,11 @@ import torch
 from toy import LEXICON, TOKENS, WORDS, language_model, log_probs
 
 from gmot.common import GmotError
+from gmot.decode import graphs as graphs_module
 from gmot.decode import lattice
 from gmot.decode.api import Decoder, decode_part
 from gmot.decode.greedy import ctc_greedy_search
+from gmot.decode.k2_import import k2_available
 from gmot.text.tokens import TokenTable, pieces_to_text
 
 
@@ -15,9 +17,9 @@ from gmot.text.tokens import TokenTable, pieces_to_text
 def graphs(tmp_path):
     pytest.importorskip("k2")
     _, arpa = language_model(tmp_path, 2)
-    lattice.save_graph(tmp_path / "H.pt", lattice.compile_h(len(TOKENS)), TOKENS)
-    hlg = lattice.compile_hlg(LEXICON, TOKENS, WORDS, arpa)
-    lattice.save_graph(tmp_path / "HLG.pt", hlg, TOKENS, WORDS)
+    graphs_module.save_graph(tmp_path / "H.pt", graphs_module.compile_h(len(TOKENS)), TOKENS)
+    hlg = graphs_module.compile_hlg(LEXICON, TOKENS, WORDS, arpa)
+    graphs_module.save_graph(tmp_path / "HLG.pt", hlg, TOKENS, WORDS)
     return tmp_path
 
 
@@ -57,7 +59,7 @@ def test_lost_utterances_are_answered_by_greedy_search_and_counted(graphs, caplo
     k2 = pytest.importorskip("k2")
     graph = k2.linear_fsa([2, 3, 4])  # nothing but a b c
     graph.aux_labels = graph.labels.clone()
-    lattice.save_graph(graphs / "H.pt", graph, TOKENS)
+    graphs_module.save_graph(graphs / "H.pt", graph, TOKENS)
     decoder = Decoder("ctc-decoding", TOKENS, graphs)
     x, lens = log_probs(3, 3), torch.tensor([3, 2, 1])
     greedy = Decoder("ctc-greedy-search", TOKENS)(x, lens)
@@ -81,7 +83,7 @@ def test_graph_methods_say_what_they_lack(graphs):
         Decoder("ctc-decoding", TokenTable.from_pieces("xyz"), graphs)
 
 
-@pytest.mark.skipif(lattice.k2_available(), reason="k2 is installed")
+@pytest.mark.skipif(k2_available(), reason="k2 is installed")
 def test_without_k2_the_error_says_so(tmp_path):
     with pytest.raises(GmotError, match="k2 cannot be imported.*ctc-greedy-search"):
         Decoder("ctc-decoding", TOKENS, tmp_path)

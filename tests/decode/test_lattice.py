@@ -7,8 +7,9 @@ from toy import LEXICON, TEXT, TOKENS, WORDS, language_model, log_probs
 
 from gmot.common import GmotError
 from gmot.decode.api import Decoder
+from gmot.decode.graphs import compile_h, compile_hlg, load_graph, save_graph
 from gmot.decode.greedy import ctc_greedy_search
-from gmot.decode.lattice import compile_h, compile_hlg, load_graph, one_best, save_graph
+from gmot.decode.lattice import one_best
 from gmot.text.lexicon import Lexicon
 from gmot.text.tokens import TokenTable, WordTable
 
@@ -101,7 +102,7 @@ def test_hlg_scale_weighs_the_language_model(tmp_path, scale):
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_grammar_scores_as_the_model_does(tmp_path, order):
-    from gmot.decode.lattice import _grammar_fst
+    from gmot.decode.graphs import _grammar_fst
 
     model, arpa = language_model(tmp_path, order)
     grammar = _grammar_fst(WORDS, arpa)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from gmot.common import GmotError, write_json
-from gmot.decode.lattice import k2_available
+from gmot.decode.k2_import import k2_available
 from gmot.text.lang import Lang
 from gmot.text.ngram import train
 from gmot.text.tokens import TokenTable

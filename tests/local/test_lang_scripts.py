@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gmot.decode.lattice import k2_available
+from gmot.decode.k2_import import k2_available
 from gmot.text.ngram import read_arpa
 from gmot.text.tokens import TokenTable, WordTable
 

@@ -48,7 +48,7 @@ SIZES: Dict[str, Dict[str, int]] = {
     "small": {"train": 1400, "dev": 80, "test": 160},
     "full": {"train": 2000, "dev": 150, "test": 190},
 }
-SPEAKERS_PER_SENTENCE = {"tiny": 1, "small": 1, "full": 3}
+SPEAKERS_PER_SENTENCE = {"tiny": 1, "small": 1, "full": 2}
 SEED = 20250522
 
 
