@@ -24,10 +24,11 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse with ``--config FILE.yaml``: the file fills options by name.
+    """argparse with ``--config FILE.yaml [FILE.yaml ...]``: files fill options by name.
 
     Keys are option names, dashes or underscores alike. An unknown key is an
-    error; what stands on the command line wins over the file (see :func:`load_config`).
+    error. A later file wins over those before it, and the command line over all
+    (see :func:`load_config`).
     """
 
     def __init__(self, *args: Any, with_config: bool = False, **kwargs: Any):
@@ -37,17 +38,21 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
         self.with_config = with_config
         if with_config:
-            self.add_argument("--config", metavar="FILE.yaml", help="fills the options it names")
+            self.add_argument(
+                "--config",
+                metavar="FILE.yaml",
+                nargs="+",
+                help="fills the options it names; of several files the later ones win",
+            )
 
     def parse_args(self, args: Optional[List[str]] = None, namespace=None):  # type: ignore[override]
         args = sys.argv[1:] if args is None else list(args)
         if self.with_config:
             first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-            first.add_argument("--config")
-            config = first.parse_known_args(args)[0].config
-            if config is not None:
-                # Config values go first and are parsed like typed ones, so the
-                # same checks hold and the command line wins.
+            first.add_argument("--config", nargs="+", default=[])
+            # Config values go first and are parsed like typed ones, so the
+            # same checks hold and what comes later wins.
+            for config in reversed(first.parse_known_args(args)[0].config):
                 args = self._config_arguments(config) + args
         return super().parse_args(args, namespace)
 

@@ -23,12 +23,14 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--fbank-dir", required=True, help="has the cuts and features")
     parser.add_argument("--parts", nargs="+", default=["dev", "test"])
     parser.add_argument("--lang-dir", required=True, help="that of the training")
-    parser.add_argument("--graph-dir", help="has H.pt and HLG.pt; greedy search does without")
+    parser.add_argument("--graph-dir", help="has H.pt, HLG.pt and G.pt")
     parser.add_argument(
         "--decoding-methods",
         nargs="+",
         default=["ctc-greedy-search"],
-        help="of: ctc-greedy-search; ctc-decoding (H, needs k2); 1best (HLG, needs k2)",
+        help="of: ctc-greedy-search; ctc-prefix-beam-search; and with k2: ctc-decoding (H); 1best, "
+        "nbest, nbest-oracle (HLG); nbest-rescoring, whole-lattice-rescoring (G instead of HLG's "
+        "language model); plm-rescoring (and a masked language model)",
     )
     parser.add_argument(
         "--max-duration", type=float, default=100.0, help="seconds of speech in a batch"
@@ -36,19 +38,40 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--num-workers", type=int, default=0, help="loading processes")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... or auto")
     parser.add_argument("--num-threads", type=int, default=0, help="of torch; 0: all cores")
+    parser.add_argument(
+        "--beam-size", type=int, default=4, help="texts that prefix beam search keeps"
+    )
 
-    group = parser.add_argument_group("search of 1best")
+    group = parser.add_argument_group("search of HLG")
     group.add_argument(
         "--hlg-scale",
         type=float,
-        default=0.6,
-        help="weight of the language model in HLG against the acoustic model; find it on dev",
+        nargs="+",
+        default=[0.6],
+        help="weight of its language model against the acoustic model; of several the best one on "
+        "--scale-part",
     )
     group.add_argument("--search-beam", type=float, default=20.0, help="larger: slower, more exact")
     group.add_argument("--output-beam", type=float, default=8.0, help="of the lattice")
     group.add_argument("--min-active-states", type=int, default=30, help="a frame")
     group.add_argument(
         "--max-active-states", type=int, default=10000, help="a frame; lower it to save memory"
+    )
+
+    group = parser.add_argument_group("n-best lists and rescoring")
+    group.add_argument("--num-paths", type=int, default=100, help="drawn for an n-best list")
+    group.add_argument(
+        "--nbest-scale", type=float, default=0.5, help="the smaller, the more they differ"
+    )
+    group.add_argument(
+        "--scale-part",
+        default="dev",
+        help="weights of language models are found on this part, kept in EXP/scales.json, and "
+        "used on the others",
+    )
+    group.add_argument("--teacher", help="plm-rescoring: a folder or hub's name")
+    group.add_argument(
+        "--num-plm-paths", type=int, default=20, help="the best ones, which plm-rescoring weighs"
     )
     return parser
 

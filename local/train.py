@@ -15,7 +15,7 @@ from gmot.cli import ArgumentParser, run  # noqa: E402
 # What may differ when a training is resumed: where things lie (tokens and teacher are known by
 # their fingerprints), how long, and how fast it computes.
 FREE = (
-    *("config", "exp_dir", "lang_dir", "fbank_dir", "teacher", "teacher_store"),
+    *("config", "exp_dir", "lang_dir", "init_lang_dir", "fbank_dir", "teacher", "teacher_store"),
     *("num_epochs", "keep_last", "num_threads", "num_workers", "device"),
 )
 
@@ -37,6 +37,12 @@ def get_parser() -> ArgumentParser:
         metavar="FILE.pt",
         help="start from these weights (acoustic pretraining); relative to the folder above "
         "--exp-dir. A system with an adapter may start from one without",
+    )
+    group.add_argument(
+        "--init-lang-dir",
+        metavar="DIR",
+        help="the lang folder of --init-from, where its tokens are others: outputs for tokens of "
+        "both are taken over",
     )
     group.add_argument("--base-lr", type=float, default=0.001, help="highest learning rate")
     group.add_argument("--warmup-steps", type=int, default=20000)

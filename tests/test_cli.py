@@ -23,6 +23,16 @@ def test_config_fills_and_the_command_line_wins(tmp_path):
     assert parser().parse_args(["--config", str(config), "--base-lr", "2"]).base_lr == 2.0
 
 
+def test_later_configs_win(tmp_path):
+    (tmp_path / "a.yaml").write_text("base-lr: 0.5\nname: a\n")
+    (tmp_path / "b.yaml").write_text("name: b\n")
+    files = [str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]
+    args = parser().parse_args(["--config", *files])
+    assert (args.base_lr, args.name, args.config) == (0.5, "b", files)
+    assert parser().parse_args(["--name", "c", "--config", *files]).name == "c"
+    assert parser().parse_args(["--config", *files[::-1]]).name == "a"
+
+
 def test_config_values_are_checked_like_typed_ones(tmp_path, capsys):
     config = tmp_path / "c.yaml"
     config.write_text("base-lr: fast\n")

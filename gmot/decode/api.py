@@ -1,23 +1,42 @@
-"""Decoding by name, and the decoding of a whole part by several methods at once."""
+"""Decoding by name: from log-probabilities to what each method makes of them."""
 
+import copy
 import logging
-import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from gmot.common import GmotError, PathLike
+from gmot.common import GmotError, PathLike, fingerprint
 from gmot.decode import graphs, lattice
+from gmot.decode.candidates import Candidates
 from gmot.decode.greedy import ctc_greedy_search
+from gmot.decode.prefix_beam import ctc_prefix_beam_search
 from gmot.text.tokens import TokenTable, WordTable, pieces_to_text
 
-METHODS = ("ctc-greedy-search", "ctc-decoding", "1best")
-GRAPHS = {"ctc-decoding": "H.pt", "1best": "HLG.pt"}
+# Method -> the steps that it consists of. Methods share them.
+STEPS: Dict[str, Tuple[str, ...]] = {
+    "ctc-greedy-search": ("greedy",),
+    "ctc-prefix-beam-search": ("prefixes",),
+    "ctc-decoding": ("h",),
+    "1best": ("lattice", "best"),
+    "nbest": ("lattice", "nbest"),
+    "nbest-oracle": ("lattice", "nbest"),
+    "nbest-rescoring": ("lattice", "nbest", "lm"),
+    "whole-lattice-rescoring": ("lattice", "whole"),
+    "plm-rescoring": ("lattice", "nbest", "lm", "plm"),
+}
+METHODS = tuple(STEPS)
+# Scores whose weights are to be found on dev (gmot.decode.candidates.search_scales).
+SCALES: Dict[str, Tuple[str, ...]] = {
+    "nbest-rescoring": ("lm",),
+    "whole-lattice-rescoring": ("lm",),
+    "plm-rescoring": ("lm", "plm"),
+}
+_GRAPH_OF_STEP = {"h": "H.pt", "lattice": "HLG.pt", "lm": "G.pt", "whole": "G.pt"}
 
 # From every state of H every token can follow, so the best path is at the top
 # of the beam at every frame: the narrowest beam finds it. A wide one keeps
@@ -31,27 +50,50 @@ HLG_BEAMS = dict(search_beam=20.0, output_beam=8.0, min_active_states=30, max_ac
 # log-probabilities took 17 to 20 MB a frame: this is about 4.5 GB.
 HLG_WORK = 40000
 
+Work = Dict[str, Any]
+
+
+def graphs_needed(methods: Sequence[str]) -> List[str]:
+    """The files of the graph folder that methods need.
+
+    Raises:
+      GmotError: a method is unknown.
+    """
+    for method in methods:
+        if method not in STEPS:
+            raise GmotError(f"decoding method '{method}': not known, give {', '.join(METHODS)}.")
+    steps = {step for method in methods for step in STEPS[method]}
+    return [name for step, name in _GRAPH_OF_STEP.items() if step in steps]
+
 
 class Decoder:
-    """From log-probabilities to texts.
+    """From log-probabilities to candidates, by one or several methods.
 
     Args:
-      method: ``ctc-greedy-search``; ``ctc-decoding``, the best path through H,
-        which is the same path found by k2; ``1best``, the best path through HLG.
+      methods: of :data:`METHODS`. ``ctc-decoding`` is greedy search by k2 (H);
+        ``1best`` the best path through HLG; ``nbest`` the best of an n-best list
+        and ``nbest-oracle`` its nearest to the reference; ``nbest-rescoring`` and
+        ``whole-lattice-rescoring`` put another n-gram model, G.pt, in the place of
+        HLG's; ``plm-rescoring`` adds a masked language model to the former.
       tokens: the model's outputs.
-      graph_dir: folder with H.pt and HLG.pt; greedy search does without.
-      words: of HLG.
-      device: where the graph goes: that of the log-probabilities.
+      graph_dir: folder with H.pt, HLG.pt and G.pt, as far as the methods need them.
+      words: of HLG and G.
+      device: where the graphs go: that of the log-probabilities.
       hlg_scale: weight of HLG's scores, the language model, against the
-        acoustic model's (icefall's --hlg-scale); to be found on dev.
+        acoustic model's; to be found on dev.
+      num_paths: drawn for an n-best list, the best one included.
+      nbest_scale: the smaller, the more they differ.
+      beam_size: of prefix beam search.
+      plm: a masked language model: its ``score(texts)`` gives a natural logarithm a text.
+      num_plm_paths: the best of the list that it is asked about.
       beams: overrides of ``search_beam, output_beam, min_active_states,
-        max_active_states`` (:func:`gmot.decode.lattice.one_best`).
+        max_active_states`` for HLG (:func:`gmot.decode.lattice.search`).
 
     Attributes:
-      seconds: wall time of all calls.
-      num_utterances: utterances decoded.
-      num_empty: utterances for which no path of the graph survived; they were
-        answered by greedy search.
+      lm_scales: weights of G for which ``whole-lattice-rescoring`` gives candidates.
+      seconds: method -> wall time; of a shared step all who share it bear the whole.
+      num_empty: method -> utterances for which no path of the graph survived; they
+        were answered by greedy search.
 
     Raises:
       GmotError: unknown method, graph missing or of another lang folder, no k2.
@@ -59,47 +101,116 @@ class Decoder:
 
     def __init__(
         self,
-        method: str,
+        methods: Sequence[str],
         tokens: TokenTable,
         graph_dir: Optional[PathLike] = None,
         words: Optional[WordTable] = None,
         device: Any = "cpu",
-        hlg_scale: float = 1.0,
+        hlg_scale: float = 0.6,
+        num_paths: int = 100,
+        nbest_scale: float = 0.5,
+        beam_size: int = 4,
+        plm: Optional[Any] = None,
+        num_plm_paths: int = 20,
         **beams: float,
     ):
-        if method not in METHODS:
-            raise GmotError(f"decoding method '{method}': not known, give {', '.join(METHODS)}.")
-        self.method = method
+        self.methods = tuple(dict.fromkeys(methods))
+        needed = graphs_needed(self.methods)
         self.tokens = tokens
         self.words = words
-        self.beams: Dict[str, float] = {}
-        self.graph = None
-        self.seconds = 0.0
-        self.num_utterances = 0
-        self.num_empty = 0
-        if method in GRAPHS:
-            self.beams = dict(HLG_BEAMS if method == "1best" else H_BEAMS, **beams)
-            if graph_dir is None:
-                raise GmotError(f"{method}: needs a folder with {GRAPHS[method]} (--graph-dir).")
-            if method == "1best" and words is None:
-                raise GmotError("1best: needs the words of HLG (words.txt in --lang-dir).")
-            self.graph = graphs.load_graph(
-                Path(graph_dir) / GRAPHS[method],
-                tokens,
-                words if method == "1best" else None,
-                device,
-            )
-        if method == "1best":
-            self.graph.scores = self.graph.scores * hlg_scale
+        self.num_paths = num_paths
+        self.nbest_scale = nbest_scale
+        self.beam_size = beam_size
+        self.plm = plm
+        self.num_plm_paths = num_plm_paths
+        self.beams: Dict[str, float] = dict(HLG_BEAMS, **beams)
+        self.lm_scales: Sequence[float] = (hlg_scale,)
+        self._reset()
+        if needed and graph_dir is None:
+            raise GmotError(f"{', '.join(methods)}: needs a folder with {needed[0]} (--graph-dir).")
+        if needed not in ([], ["H.pt"]) and words is None:
+            raise GmotError("HLG needs its words (words.txt in --lang-dir).")
+        if "plm-rescoring" in self.methods and plm is None:
+            raise GmotError("plm-rescoring: needs a masked language model (--teacher).")
+        self.graphs: Dict[str, Any] = {}
+        for name in needed:
+            self._load(name, Path(str(graph_dir)) / name, device)
+        self.hlg_scale = hlg_scale
 
-    def __call__(self, log_probs: Tensor, lens: Tensor) -> List[str]:
+    def _load(self, name: str, path: Path, device: Any) -> None:
+        if name == "G.pt":
+            assert self.words is not None
+            grammar = lattice.epsilon_back_off(
+                graphs.load_graph(path, None, self.words, device), self.words.ids[graphs.BACK_OFF]
+            )
+            self.graphs["G.pt"] = grammar
+            if "whole-lattice-rescoring" in self.methods:
+                self.graphs["whole"] = lattice.rescoring_grammar(grammar)
+        else:
+            words = None if name == "H.pt" else self.words
+            self.graphs[name] = graphs.load_graph(path, self.tokens, words, device)
+
+    def _reset(self) -> None:
+        self.seconds = {method: 0.0 for method in self.methods}
+        self.num_empty = {method: 0 for method in self.methods}
+
+    def only(self, methods: Sequence[str]) -> "Decoder":
+        """The same for other methods, with the graphs that are loaded."""
+        other = copy.copy(self)
+        other.methods = tuple(methods)
+        other._reset()
+        return other
+
+    @property
+    def hlg_scale(self) -> float:
+        return self._hlg_scale
+
+    @hlg_scale.setter
+    def hlg_scale(self, scale: float) -> None:
+        self._hlg_scale = scale
+        if "HLG.pt" in self.graphs:
+            lattice.weigh(self.graphs["HLG.pt"], scale)
+
+    def scales(self, method: str) -> Dict[str, float]:
+        """The weights that a method has by itself, for :meth:`Candidates.best`."""
+        return {"graph": self.hlg_scale} if method == "nbest" else {}
+
+    def fingerprints(self) -> Dict[str, str]:
+        """What the graphs with a language model in them are known by, whatever their scale."""
+        found = {}
+        for name in ("HLG.pt", "G.pt"):
+            if name in self.graphs:
+                graph = self.graphs[name]
+                scores = graph.lm_scores if name == "HLG.pt" else graph.scores
+                found[name] = fingerprint(
+                    *(t.detach().cpu().numpy().tobytes() for t in (graph.labels, scores))
+                )
+        return found
+
+    def settings(self, method: str) -> Dict[str, float]:
+        """What of the search a method's results depend on, for the record."""
+        steps = STEPS[method]
+        found: Dict[str, float] = {}
+        if "prefixes" in steps:
+            found["beam_size"] = self.beam_size
+        if "h" in steps:
+            found.update(H_BEAMS)
+        if "lattice" in steps:
+            found.update(self.beams)
+        if "nbest" in steps:
+            found.update(num_paths=self.num_paths, nbest_scale=self.nbest_scale)
+        if "plm" in steps:
+            found["num_plm_paths"] = self.num_plm_paths
+        return found
+
+    def __call__(self, log_probs: Tensor, lens: Tensor) -> Dict[str, List[Candidates]]:
         """Decode a batch.
 
         Args:
           log_probs: (N, T, C).
           lens: (N,), frames of each utterance.
         Returns:
-          The text of each utterance, without spaces.
+          For each method the candidates of each utterance, texts without spaces.
         Raises:
           GmotError: C is not the number of tokens.
         """
@@ -108,144 +219,151 @@ class Decoder:
                 f"the model has {log_probs.size(-1)} outputs, tokens.txt {len(self.tokens)} "
                 "symbols. Give the --lang-dir that the model was trained with."
             )
-        _synchronize(log_probs)
-        started = time.perf_counter()
-        if self.graph is None:
-            texts = self._greedy(log_probs, lens)
-        else:
-            texts = self._one_best(log_probs, lens)
-        self.seconds += time.perf_counter() - started
-        self.num_utterances += len(texts)
-        return texts
-
-    def _greedy(self, log_probs: Tensor, lens: Tensor) -> List[str]:
-        return [
-            pieces_to_text(self.tokens.decode(ids)) for ids in ctc_greedy_search(log_probs, lens)
-        ]
-
-    def _one_best(self, log_probs: Tensor, lens: Tensor) -> List[str]:
-        outputs: List[Optional[List[int]]] = []
+        found: Dict[str, List[Candidates]] = {method: [] for method in self.methods}
         for rows in self._splits(log_probs):
-            outputs += lattice.one_best(log_probs[rows], lens[rows], self.graph, **self.beams)
-        lost = [i for i, ids in enumerate(outputs) if ids is None]
-        if lost and not self.num_empty:
-            logging.warning(
-                "%s: no path of the graph survived for an utterance; greedy search answers it "
-                "(warned once, counted; a wider --search-beam may help)",
-                self.method,
-            )
-        self.num_empty += len(lost)
-        fallback = dict(zip(lost, self._greedy(log_probs[lost], lens[lost]))) if lost else {}
-        return [fallback[i] if ids is None else self._text(ids) for i, ids in enumerate(outputs)]
+            work: Work = {"log_probs": log_probs[rows], "lens": lens[rows]}
+            costs: Dict[str, float] = {}
+            for method in self.methods:
+                for step in STEPS[method]:
+                    if step not in costs:
+                        costs[step] = _timed(log_probs, getattr(self, f"_{step}"), work)
+                    self.seconds[method] += costs[step]
+                found[method] += self._candidates(method, work)
+        return found
+
+    def texts(self, log_probs: Tensor, lens: Tensor) -> Dict[str, List[str]]:
+        """The texts of a batch by methods that have no scales to be found, nor need references."""
+        return {
+            method: [c.text(self.scales(method)) for c in candidates]
+            for method, candidates in self(log_probs, lens).items()
+        }
 
     def _splits(self, log_probs: Tensor) -> List[slice]:
         """Rows of the batch to search together."""
         num, frames, _ = log_probs.shape
-        if self.method == "1best":
-            assert self.graph is not None
-            branching = self.graph.num_arcs / max(1, self.graph.arcs.dim0())
+        step = max(1, num)
+        if "HLG.pt" in self.graphs:
+            graph = self.graphs["HLG.pt"]
+            branching = graph.num_arcs / max(1, graph.arcs.dim0())
             step = max(1, int(HLG_WORK / (branching * max(1, frames))))
-        else:
-            step = max(1, num)
         return [slice(first, first + step) for first in range(0, num, step)]
 
-    def _text(self, ids: Sequence[int]) -> str:
-        if self.method == "1best":
-            assert self.words is not None
-            return "".join(self.words.decode(ids))
+    # --- the steps: each adds to what is known of the batch ----------------------------------
+
+    def _greedy(self, work: Work) -> None:
+        work["greedy"] = ctc_greedy_search(work["log_probs"], work["lens"])
+
+    def _prefixes(self, work: Work) -> None:
+        work["prefixes"] = ctc_prefix_beam_search(work["log_probs"], work["lens"], self.beam_size)
+
+    def _h(self, work: Work) -> None:
+        found = lattice.search(work["log_probs"], work["lens"], self.graphs["H.pt"], **H_BEAMS)
+        work["h"] = found.one_best()
+
+    def _lattice(self, work: Work) -> None:
+        work["lattice"] = lattice.search(
+            work["log_probs"], work["lens"], self.graphs["HLG.pt"], **self.beams
+        )
+
+    def _best(self, work: Work) -> None:
+        work["best"] = work["lattice"].one_best()
+
+    def _nbest(self, work: Work) -> None:
+        lists = work["lattice"].nbest(self.num_paths, self.nbest_scale)
+        work["nbest"] = [
+            sorted(paths, key=lambda p: -(p.acoustic + self.hlg_scale * p.graph)) for paths in lists
+        ]
+
+    def _lm(self, work: Work) -> None:
+        flat = lattice.score_labels(
+            self.graphs["G.pt"], [path.labels for paths in work["nbest"] for path in paths]
+        )
+        scores = iter(flat)
+        work["lm"] = [np.array([next(scores) for _ in paths]) for paths in work["nbest"]]
+
+    def _whole(self, work: Work) -> None:
+        work["whole"] = work["lattice"].rescore(self.graphs["whole"], self.lm_scales)
+
+    def _plm(self, work: Work) -> None:
+        assert self.plm is not None
+        asked = [
+            [self._words_text(p.labels) for p in paths[: self.num_plm_paths]]
+            for paths in work["nbest"]
+        ]
+        scores = iter(self.plm.score([text for texts in asked for text in texts]))
+        work["plm"] = [np.array([next(scores) for _ in texts]) for texts in asked]
+
+    # --- their results as candidates ----------------------------------------------------------
+
+    def _candidates(self, method: str, work: Work) -> List[Candidates]:
+        if method in ("ctc-greedy-search", "ctc-prefix-beam-search", "ctc-decoding"):
+            ids = work[STEPS[method][-1]]
+            found = [None if i is None else Candidates.single(self._tokens_text(i)) for i in ids]
+        elif method == "1best":
+            found = [
+                None if i is None else Candidates.single(self._words_text(i)) for i in work["best"]
+            ]
+        elif method == "whole-lattice-rescoring":
+            found = [self._listed(paths, lm=[p.graph for p in paths]) for paths in work["whole"]]
+        else:
+            found = []
+            for i, paths in enumerate(work["nbest"]):
+                if method == "plm-rescoring":
+                    paths = paths[: self.num_plm_paths]
+                columns = {step: work[step][i][: len(paths)] for step in STEPS[method][2:]}
+                found.append(self._listed(paths, graph=[p.graph for p in paths], **columns))
+        return self._filled(method, found, work)
+
+    def _listed(
+        self, paths: Sequence[lattice.Path], **columns: Sequence[float]
+    ) -> Optional[Candidates]:
+        if not paths:
+            return None
+        columns["acoustic"] = [p.acoustic for p in paths]
+        return Candidates(
+            tuple(self._words_text(p.labels) for p in paths),
+            {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()},
+        )
+
+    def _filled(
+        self, method: str, found: List[Optional[Candidates]], work: Work
+    ) -> List[Candidates]:
+        """Greedy search answers where no path of the graph survived."""
+        lost = [i for i, candidates in enumerate(found) if candidates is None]
+        if not lost:
+            return found  # type: ignore[return-value]
+        if not any(self.num_empty.values()):
+            logging.warning(
+                "%s: no path of the graph survived for an utterance; greedy search answers it "
+                "(warned once, counted; a wider --search-beam may help)",
+                method,
+            )
+        self.num_empty[method] += len(lost)
+        if "greedy" not in work:
+            self._greedy(work)
+        return [
+            c if c is not None else Candidates.single(self._tokens_text(ids))
+            for c, ids in zip(found, work["greedy"])
+        ]
+
+    def _tokens_text(self, ids: Sequence[int]) -> str:
         return pieces_to_text(self.tokens.decode(ids))
 
-
-@dataclass
-class PartResult:
-    """What decoding a part gave.
-
-    Attributes:
-      refs: utterance -> reference text.
-      hyps: method -> utterance -> hypothesis text.
-      num_empty: method -> utterances answered by greedy search.
-      audio_seconds: speech decoded.
-      encoder_seconds: wall time of the model.
-      decoding_seconds: method -> wall time of decoding.
-      peak_memory_mb: of the GPU's memory if there is one, else of the process.
-    """
-
-    refs: Dict[str, str] = field(default_factory=dict)
-    hyps: Dict[str, Dict[str, str]] = field(default_factory=dict)
-    num_empty: Dict[str, int] = field(default_factory=dict)
-    audio_seconds: float = 0.0
-    encoder_seconds: float = 0.0
-    decoding_seconds: Dict[str, float] = field(default_factory=dict)
-    peak_memory_mb: float = 0.0
+    def _words_text(self, ids: Sequence[int]) -> str:
+        assert self.words is not None
+        return "".join(self.words.decode(ids))
 
 
-@torch.no_grad()
-def decode_part(
-    model: torch.nn.Module,
-    batches: Iterable[Any],
-    decoders: Sequence[Decoder],
-    device: Any = "cpu",
-    num_utterances: Optional[int] = None,
-    description: str = "decoding",
-) -> PartResult:
-    """Decode a part by several methods that share one pass of the encoder.
-
-    Args:
-      model: (features (N, T, F), lens (N,)) -> (log_probs (N, T', C), lens, ...).
-      batches: objects with ``ids, features, feature_lens, texts, durations``.
-      decoders: one a method.
-      device: where the model is.
-      num_utterances: how many the batches hold, for the progress bar.
-      description: of the progress bar.
-    Returns:
-      References and hypotheses, with times and memory.
-    Raises:
-      GmotError: no utterances, or one comes twice.
-    """
-    model.eval()
-    result = PartResult(hyps={decoder.method: {} for decoder in decoders})
-    before = {d.method: (d.seconds, d.num_empty) for d in decoders}
-    cuda = torch.device(device).type == "cuda"
-    if cuda:
-        torch.cuda.reset_peak_memory_stats(device)
-    with tqdm(total=num_utterances, desc=description, unit="utt", disable=None) as progress:
-        for batch in batches:
-            repeated = result.refs.keys() & set(batch.ids)
-            if repeated:
-                raise GmotError(f"utterances come more than once: {sorted(repeated)[:5]}.")
-            started = time.perf_counter()
-            log_probs, lens = model(batch.features.to(device), batch.feature_lens.to(device))[:2]
-            log_probs = log_probs.float()
-            _synchronize(log_probs)
-            result.encoder_seconds += time.perf_counter() - started
-            for decoder in decoders:
-                texts = decoder(log_probs, lens)
-                result.hyps[decoder.method].update(zip(batch.ids, texts))
-            result.refs.update(zip(batch.ids, batch.texts))
-            result.audio_seconds += float(sum(batch.durations))
-            progress.update(len(batch.ids))
-    if not result.refs:
-        raise GmotError(f"{description}: no utterances to decode. Check the part's cuts.")
-    for decoder in decoders:
-        seconds, num_empty = before[decoder.method]
-        result.decoding_seconds[decoder.method] = decoder.seconds - seconds
-        result.num_empty[decoder.method] = decoder.num_empty - num_empty
-    result.peak_memory_mb = (
-        torch.cuda.max_memory_allocated(device) / 2**20 if cuda else _process_peak_mb()
-    )
-    return result
+def _timed(tensor: Tensor, step: Callable[[Work], None], work: Work) -> float:
+    """Run a step; its wall time in seconds."""
+    synchronize(tensor)
+    started = time.perf_counter()
+    step(work)
+    synchronize(tensor)
+    return time.perf_counter() - started
 
 
-def _synchronize(tensor: Tensor) -> None:
+def synchronize(tensor: Tensor) -> None:
     """Wait for the GPU, so that wall times are those of the work."""
     if tensor.is_cuda:
         torch.cuda.synchronize(tensor.device)
-
-
-def _process_peak_mb() -> float:
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

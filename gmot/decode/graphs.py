@@ -1,4 +1,4 @@
-"""The decoding graphs H and HLG: compiled, written, read. Needs k2."""
+"""The decoding graphs H, HLG and G: compiled, written, read. Needs k2."""
 
 import tempfile
 from pathlib import Path
@@ -60,7 +60,9 @@ def compile_hlg(lexicon: Lexicon, tokens: TokenTable, words: WordTable, arpa: Pa
     k2 = import_k2()
     first_disambig = len(tokens)
     lexicon_fst = k2.arc_sort(_lexicon_fst(lexicon, tokens, words))
-    grammar = k2.arc_sort(_grammar_fst(words, arpa))
+    grammar = compile_g(words, arpa)
+    back_off = grammar.labels == words.ids[BACK_OFF]
+    grammar.aux_labels = grammar.labels.masked_fill(back_off, 0)
     lg = k2.connect(k2.compose(lexicon_fst, grammar))
     if lg.num_arcs == 0:
         raise GmotError(f"{arpa}: lexicon and language model share no sentence.")
@@ -75,6 +77,38 @@ def compile_hlg(lexicon: Lexicon, tokens: TokenTable, words: WordTable, arpa: Pa
     lg = k2.arc_sort(lg)
     hlg = k2.compose(compile_h(len(tokens)), lg, inner_labels="tokens")
     return k2.arc_sort(k2.connect(hlg))
+
+
+def compile_g(words: WordTable, arpa: PathLike) -> Any:
+    """A back-off language model as an acceptor of words.
+
+    Args:
+      words: must have every word of the language model.
+      arpa: an ARPA file; its probabilities become natural logarithms.
+    Returns:
+      k2.Fsa without ``aux_labels``, sorted by arcs. Its labels are words; the arcs that
+      back off are labelled ``words.ids["#0"]``.
+    Raises:
+      GmotError: a word is not in ``words``, the ARPA file is missing or broken, or no k2.
+    """
+    import kaldilm
+
+    k2 = import_k2()
+    # Our reader goes first: what is wrong with a file it says, and kaldilm ends the process.
+    model = read_arpa(arpa)
+    lacking = sorted(w for (w,) in model.tables[0] if w not in words)
+    if lacking:
+        raise GmotError(
+            f"{arpa}: {len(lacking)} words of the language model are not in words.txt: "
+            f"{lacking[:5]}. Make the model from this lang folder (local/make_ngram.py)."
+        )
+    del model
+    with tempfile.TemporaryDirectory() as folder:
+        symbols = Path(folder) / "words.txt"
+        words.save(symbols)
+        text = kaldilm.arpa2fst(str(arpa), disambig_symbol=BACK_OFF, read_symbol_table=str(symbols))
+    graph = k2.Fsa.from_openfst(text, acceptor=False)
+    return k2.arc_sort(k2.Fsa(graph.arcs))
 
 
 def _lexicon_fst(lexicon: Lexicon, tokens: TokenTable, words: WordTable) -> Any:
@@ -124,25 +158,6 @@ def _disambiguate(lexicon: Lexicon, first: int) -> List[Tuple[str, list]]:
     return result
 
 
-def _grammar_fst(words: WordTable, arpa: PathLike) -> Any:
-    """A back-off model as words to words; ``#0`` to nothing on the back-off arcs."""
-    import kaldilm
-
-    # Our reader goes first: what is wrong with a file it says, and kaldilm ends the process.
-    model = read_arpa(arpa)
-    lacking = sorted(w for (w,) in model.tables[0] if w not in words)
-    if lacking:
-        raise GmotError(
-            f"{arpa}: {len(lacking)} words of the language model are not in words.txt: "
-            f"{lacking[:5]}. Make the model from this lang folder (local/make_ngram.py)."
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        symbols = Path(folder) / "words.txt"
-        words.save(symbols)
-        text = kaldilm.arpa2fst(str(arpa), disambig_symbol=BACK_OFF, read_symbol_table=str(symbols))
-    return import_k2().Fsa.from_openfst(text, acceptor=False)
-
-
 def _fst(arcs: List[Tuple[int, int, int, int]]) -> Any:
     """k2.Fsa of (source, destination, label, aux label) arcs without scores; the last state is
     final."""
@@ -154,24 +169,24 @@ def _fst(arcs: List[Tuple[int, int, int, int]]) -> Any:
 
 
 def save_graph(
-    path: PathLike, graph: Any, tokens: TokenTable, words: Optional[WordTable] = None
+    path: PathLike, graph: Any, tokens: Optional[TokenTable], words: Optional[WordTable] = None
 ) -> None:
     """Write a graph as plain tensors, atomically.
 
     Args:
       path: any ``torch.load`` can read it, with ``weights_only`` too.
-      graph: k2.Fsa with ``aux_labels``.
-      tokens: of its labels; their fingerprint is kept, to be checked on loading.
-      words: of its output, where that is words.
+      graph: k2.Fsa; H and HLG have ``aux_labels``, G has none.
+      tokens: of its labels, None for G; their fingerprint is kept, to be checked on loading.
+      words: of its output (of the labels of G), where there are words in it.
     """
-    aux = graph.aux_labels
-    ragged = not isinstance(aux, Tensor)
+    aux = getattr(graph, "aux_labels", None)
+    ragged = aux is not None and not isinstance(aux, Tensor)
     state = {
         "format": _FORMAT,
         "arcs": graph.arcs.values().cpu().clone(),  # (arcs, 4) int32, scores as their bits
-        "aux_labels": (aux.values if ragged else aux).cpu().clone(),
+        "aux_labels": None if aux is None else (aux.values if ragged else aux).cpu().clone(),
         "aux_row_splits": aux.shape.row_splits(1).cpu().clone() if ragged else None,
-        "tokens": tokens.fingerprint,
+        "tokens": tokens.fingerprint if tokens else None,
         "words": words.fingerprint if words else None,
     }
     with atomic_path(path) as temporary:
@@ -179,14 +194,17 @@ def save_graph(
 
 
 def load_graph(
-    path: PathLike, tokens: TokenTable, words: Optional[WordTable] = None, device: Any = "cpu"
+    path: PathLike,
+    tokens: Optional[TokenTable],
+    words: Optional[WordTable] = None,
+    device: Any = "cpu",
 ) -> Any:
     """Read a graph.
 
     Args:
       path: written by :func:`save_graph`.
-      tokens: the model's outputs.
-      words: where the graph outputs words.
+      tokens: the model's outputs; None for G, whose labels are words.
+      words: None for H, which knows no words.
       device: where it goes.
     Returns:
       k2.Fsa.
@@ -217,5 +235,6 @@ def load_graph(
     if splits is not None:
         shape = k2.ragged.create_ragged_shape2(row_splits=splits, cached_tot_size=aux.numel())
         aux = k2.RaggedTensor(shape, aux)
-    graph.aux_labels = aux
+    if aux is not None:
+        graph.aux_labels = aux
     return graph.to(device)

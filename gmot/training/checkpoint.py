@@ -18,6 +18,7 @@ from torch import nn
 
 from gmot.common import GmotError, PathLike, atomic_path
 from gmot.model.ctc_model import CtcModel, ModelConfig
+from gmot.text.tokens import TokenTable
 
 BEST = "best-valid-loss.pt"
 
@@ -90,19 +91,16 @@ def check_same_config(path: PathLike, found: Dict[str, Any], expected: Dict[str,
         )
 
 
-def load_weights(model: nn.Module, path: PathLike, allow_new: Tuple[str, ...] = ()) -> None:
-    """Load a model's weights from a checkpoint.
+def _load(
+    model: nn.Module, path: PathLike, weights: Dict[str, torch.Tensor], allow_new: Tuple[str, ...]
+) -> None:
+    """Load weights; entries that begin with one of ``allow_new`` may be lacking.
 
-    Args:
-      allow_new: prefixes of parameters the checkpoint may lack, which then keep
-        their initial values (the adapter of a transfer that starts from a plain
-        CTC model).
     Raises:
       GmotError: shapes or names differ otherwise.
     """
-    weights = read_checkpoint(path)["model"]
     own = model.state_dict()
-    missing = [k for k in own if k not in weights and not k.startswith(allow_new or ("\0",))]
+    missing = [k for k in own if k not in weights and not k.startswith(allow_new)]
     extra = [k for k in weights if k not in own]
     shapes = [k for k in own if k in weights and own[k].shape != weights[k].shape]
     if missing or extra or shapes:
@@ -111,6 +109,47 @@ def load_weights(model: nn.Module, path: PathLike, allow_new: Tuple[str, ...] = 
             f"of another shape {shapes[:3]}. Give the model options it was trained with."
         )
     model.load_state_dict({**own, **weights})
+
+
+def start_from(
+    model: CtcModel, path: PathLike, tokens: TokenTable, its_tokens: Optional[TokenTable] = None
+) -> None:
+    """Let a training begin with the weights of another: acoustic pretraining, or another corpus.
+
+    The statistics of the features stay the model's own, and an adapter that
+    the checkpoint lacks keeps its initial values.
+
+    Args:
+      model: of the new training.
+      path: the checkpoint.
+      tokens: outputs of the model.
+      its_tokens: those of the checkpoint, where they are others: the rows of the
+        head that belong to tokens of both are taken over, the rest is new.
+    Raises:
+      GmotError: the checkpoint does not fit the model, or the tokens do not fit it.
+    """
+    state = read_checkpoint(path)
+    weights = {k: v for k, v in state["model"].items() if not k.startswith("feature_")}
+    made_with = state["config"].get("tokens")
+    if its_tokens is not None:
+        if made_with != its_tokens.fingerprint:
+            raise GmotError(
+                f"{path}: was trained with tokens {made_with}, --init-lang-dir has "
+                f"{its_tokens.fingerprint}. Give the lang folder of that training."
+            )
+        shared = [token for token in tokens.symbols if token in its_tokens]
+        to, from_ = [tokens.ids[t] for t in shared], [its_tokens.ids[t] for t in shared]
+        for name in ("head.weight", "head.bias"):
+            rows = model.state_dict()[name].clone()
+            rows[to] = weights[name].to(rows)[from_]
+            weights[name] = rows
+        logging.info("%s: %d of %d tokens are known to it", path, len(shared), len(tokens))
+    elif made_with is not None and made_with != tokens.fingerprint:
+        raise GmotError(
+            f"{path}: was trained with other tokens ({made_with}, --lang-dir has "
+            f"{tokens.fingerprint}). Give its own lang folder as --init-lang-dir."
+        )
+    _load(model, path, weights, allow_new=("adapter.", "feature_"))
 
 
 def average_states(states: List[Dict[str, torch.Tensor]]) -> Dict[str, torch.Tensor]:

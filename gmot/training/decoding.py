@@ -3,17 +3,21 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import torch
 
-from gmot.common import GmotError, read_json
+from gmot.common import GmotError, fingerprint, read_json, write_json
 from gmot.data.datamodule import AsrDataModule
-from gmot.decode.api import METHODS, Decoder, decode_part
+from gmot.decode.api import SCALES, STEPS, Decoder, graphs_needed
+from gmot.decode.candidates import GRIDS
+from gmot.decode.part import PartResult, decode_part, search_hlg_scale
 from gmot.scoring import update_results, write_result_files
 from gmot.text.tokens import TokenTable, WordTable
 from gmot.training.checkpoint import load_for_decoding
 from gmot.training.environment import choose_device, command, environment
+
+Scales = Dict[str, Dict[str, float]]  # method -> name of a score -> its weight
 
 
 def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
@@ -29,9 +33,11 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
     exp_dir, lang_dir = Path(args.exp_dir), Path(args.lang_dir)
     if args.avg < 1:
         raise GmotError(f"--avg {args.avg}: expected 1 or more.")
+    needed = graphs_needed(args.decoding_methods)
     device = choose_device(args.device, args.num_threads)
     tokens = TokenTable.load(lang_dir / "tokens.txt")
-    decoders = _decoders(args, tokens, device)
+    words = WordTable.load(lang_dir / "words.txt") if set(needed) - {"H.pt"} else None
+    decoder = make_decoder(args, tokens, words, device)
     model, config = load_for_decoding(exp_dir, args.epoch, args.avg, device)
     if config.get("tokens") != tokens.fingerprint:
         raise GmotError(
@@ -61,71 +67,185 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
         "device": _describe(device),
     }
     suffix = f"epoch-{config['epoch']}-avg-{config['avg']}"
+    file = ScaleFile(exp_dir / "scales.json", args, model, decoder)
+    decoder.hlg_scale = _hlg_scale(args, model, data, decoder, device, file)
+    to_find = set(decoder.methods) & set(SCALES)
+    scales: Optional[Scales] = None
     records = []
-    for part in args.parts:
+    # The part on which scales are found goes first.
+    for part in sorted(dict.fromkeys(args.parts), key=lambda p: p != args.scale_part):
+        if scales is None and part != args.scale_part and to_find:
+            scales = file.read(decoder.methods)
+        whole = "whole-lattice-rescoring"
+        if whole in decoder.methods:
+            decoder.lm_scales = GRIDS["lm"] if scales is None else (scales[whole]["lm"],)
         decoded = decode_part(
             model,
             data.eval_dataloader(part),
-            decoders,
+            decoder,
             device,
             num_utterances=data.num_utterances(part),
             description=part,
         )
-        for decoder in decoders:
-            method = decoder.method
-            result = write_result_files(
-                exp_dir / method, part, suffix, decoded.refs, decoded.hyps[method]
-            )
+        if part == args.scale_part and "HLG.pt" in needed:
+            scales = decoded.search_scales()
+            file.write(decoder.hlg_scale, scales)
+        for method in decoder.methods:
+            weights = {**decoder.scales(method), **(scales or {}).get(method, {})}
+            hyps = decoded.hypotheses(method, weights)
+            result = write_result_files(exp_dir / method, part, suffix, decoded.refs, hyps)
+            used = {"hlg": decoder.hlg_scale} if "lattice" in STEPS[method] else {}
+            used.update((scales or {}).get(method, {}))
             records.append(
                 {
                     "part": part,
                     "method": method,
                     **common,
                     **result.record(),
-                    "num_answered_by_greedy": decoded.num_empty[method],
-                    "audio_seconds": round(decoded.audio_seconds, 2),
-                    "rtf_encoder": decoded.encoder_seconds / decoded.audio_seconds,
-                    "rtf_decoding": decoded.decoding_seconds[method] / decoded.audio_seconds,
-                    "peak_memory_mb": round(decoded.peak_memory_mb, 1),
-                    "beams": decoder.beams,
-                    **({"hlg_scale": args.hlg_scale} if method == "1best" else {}),
+                    **_costs(decoded, method),
+                    "search": decoder.settings(method),
+                    "scales": used,
                 }
             )
             logging.info(
-                "%s-%s: real-time factor %.4f (encoder) + %.4f (decoding), peak memory %.0f MB",
+                "%s-%s: real-time factor %.4f (encoder) + %.4f (decoding), peak memory %.0f MB%s",
                 part,
                 method,
                 records[-1]["rtf_encoder"],
                 records[-1]["rtf_decoding"],
                 decoded.peak_memory_mb,
+                "".join(f", {name} scale {value:g}" for name, value in used.items()),
             )
     update_results(exp_dir / "results.json", records)
     logging.info("%s: %d results", exp_dir / "results.json", len(records))
     return records
 
 
-def _decoders(args: argparse.Namespace, tokens: TokenTable, device: Any) -> List[Decoder]:
-    methods = list(dict.fromkeys(args.decoding_methods))
-    unknown = [method for method in methods if method not in METHODS]
-    if unknown:
-        raise GmotError(f"--decoding-methods {unknown[0]}: not known, give {', '.join(METHODS)}.")
-    words = WordTable.load(Path(args.lang_dir) / "words.txt") if "1best" in methods else None
-    beams = {
-        name: getattr(args, name)
-        for name in ("search_beam", "output_beam", "min_active_states", "max_active_states")
+def _costs(decoded: PartResult, method: str) -> Dict[str, Any]:
+    return {
+        "num_answered_by_greedy": decoded.num_empty[method],
+        "audio_seconds": round(decoded.audio_seconds, 2),
+        "rtf_encoder": decoded.encoder_seconds / decoded.audio_seconds,
+        "rtf_decoding": decoded.decoding_seconds[method] / decoded.audio_seconds,
+        "peak_memory_mb": round(decoded.peak_memory_mb, 1),
     }
-    return [
-        Decoder(
-            method,
-            tokens,
-            graph_dir=args.graph_dir,
-            words=words,
-            device=device,
-            hlg_scale=args.hlg_scale,
-            **(beams if method == "1best" else {}),
+
+
+def make_decoder(
+    args: argparse.Namespace,
+    tokens: TokenTable,
+    words: Optional[WordTable],
+    device: torch.device,
+) -> Decoder:
+    """The decoder that the options describe.
+
+    Raises:
+      GmotError: as of :class:`gmot.decode.api.Decoder`; no masked language model.
+    """
+    plm = None
+    if "plm-rescoring" in args.decoding_methods:
+        if not args.teacher:
+            raise GmotError("plm-rescoring: which language model? Give --teacher.")
+        from gmot.teacher import MaskedLanguageModel  # transformers takes seconds to load
+
+        plm = MaskedLanguageModel(args.teacher, device)
+    return Decoder(
+        args.decoding_methods,
+        tokens,
+        graph_dir=args.graph_dir,
+        words=words,
+        device=device,
+        hlg_scale=args.hlg_scale[0],
+        num_paths=args.num_paths,
+        nbest_scale=args.nbest_scale,
+        beam_size=args.beam_size,
+        plm=plm,
+        num_plm_paths=args.num_plm_paths,
+        search_beam=args.search_beam,
+        output_beam=args.output_beam,
+        min_active_states=args.min_active_states,
+        max_active_states=args.max_active_states,
+    )
+
+
+def _hlg_scale(
+    args: argparse.Namespace,
+    model: torch.nn.Module,
+    data: AsrDataModule,
+    decoder: Decoder,
+    device: torch.device,
+    file: "ScaleFile",
+) -> float:
+    """The one that is given, or of several the best on the part for scales."""
+    if len(args.hlg_scale) == 1 or "HLG.pt" not in decoder.graphs:
+        return args.hlg_scale[0]
+    if args.scale_part not in args.parts:
+        return file.read([])["hlg"]["hlg"]
+    return search_hlg_scale(
+        model,
+        data.eval_dataloader(args.scale_part),
+        decoder,
+        args.hlg_scale,
+        device,
+        num_utterances=data.num_utterances(args.scale_part),
+    )
+
+
+class ScaleFile:
+    """What was found on one part, to be used on others: ``scales.json``.
+
+    It belongs to one model and its graphs, and is refused with any other.
+
+    Args:
+      path: of the file.
+      args: the options of ``local/decode.py``.
+      model: that decodes.
+      decoder: has the graphs.
+    """
+
+    def __init__(
+        self, path: Path, args: argparse.Namespace, model: torch.nn.Module, decoder: Decoder
+    ):
+        self.path = path
+        self.part = args.scale_part
+        self.made_for = {
+            "model": fingerprint(*(t.cpu().numpy().tobytes() for t in model.state_dict().values())),
+            **decoder.fingerprints(),
+        }
+
+    def write(self, hlg_scale: float, scales: Scales) -> None:
+        """Keep the scales, in the place of earlier ones."""
+        write_json(
+            self.path,
+            {
+                "part": self.part,
+                "made_for": self.made_for,
+                "scales": {"hlg": {"hlg": hlg_scale}, **scales},
+            },
         )
-        for method in methods
-    ]
+        logging.info("%s: scales found on %s: %s", self.path, self.part, scales)
+
+    def read(self, methods: Any) -> Scales:
+        """The scales of ``methods``.
+
+        Raises:
+          GmotError: there are none, or they are another model's.
+        """
+        remedy = f"Decode '{self.part}' too (--parts {self.part} ...): scales are found on it."
+        if not self.path.exists():
+            raise GmotError(f"{self.path}: not there, and scales are needed. {remedy}")
+        kept = read_json(self.path)
+        differ = [
+            name for name, mark in self.made_for.items() if kept["made_for"].get(name) != mark
+        ]
+        if differ:
+            raise GmotError(
+                f"{self.path}: the scales of another run: {', '.join(differ)} differ. {remedy}"
+            )
+        lacking = [m for m in methods if m in SCALES and m not in kept["scales"]]
+        if lacking:
+            raise GmotError(f"{self.path}: no scales of {', '.join(lacking)}. {remedy}")
+        return kept["scales"]
 
 
 def _training(exp_dir: Path) -> Dict[str, Any]:

@@ -19,7 +19,7 @@ from gmot.model.ctc_model import CtcModel, ModelConfig
 from gmot.model.subsampling import output_length
 from gmot.teacher import FeatureStore, TeacherTokenizer
 from gmot.text.tokens import TokenTable
-from gmot.training.checkpoint import load_weights
+from gmot.training.checkpoint import start_from
 from gmot.training.environment import choose_device, command, environment
 from gmot.training.trainer import Trainer, TrainingOptions
 from gmot.transfer.systems import TransferSettings, get_system
@@ -109,7 +109,8 @@ def make_trainer(args: argparse.Namespace, free: Sequence[str]) -> Trainer:
     torch.manual_seed(args.seed)
     model = CtcModel(shape, cmvn=(mean, std))
     if args.init_from:
-        load_weights(model, exp_dir.parent / args.init_from, allow_new=("adapter.",))
+        its_tokens = args.init_lang_dir and TokenTable.load(Path(args.init_lang_dir) / "tokens.txt")
+        start_from(model, exp_dir.parent / args.init_from, tokens, its_tokens or None)
         logging.info("weights from %s", exp_dir.parent / args.init_from)
     model.to(device)
     return Trainer(

@@ -1,4 +1,4 @@
-from types import SimpleNamespace
+import math
 
 import pytest
 import torch
@@ -7,138 +7,246 @@ from toy import LEXICON, TOKENS, WORDS, language_model, log_probs
 from gmot.common import GmotError
 from gmot.decode import graphs as graphs_module
 from gmot.decode import lattice
-from gmot.decode.api import Decoder, decode_part
+from gmot.decode.api import METHODS, Decoder, graphs_needed
 from gmot.decode.greedy import ctc_greedy_search
 from gmot.decode.k2_import import k2_available
+from gmot.scoring import score
 from gmot.text.tokens import TokenTable, pieces_to_text
+
+LENS = torch.tensor([9, 2, 7, 0, 5])
+WIDE = dict(search_beam=1000.0, output_beam=30.0, max_active_states=100000)
+
+
+class CharacterModel:
+    """A stand-in for a masked language model: any function of the text will do."""
+
+    def score(self, texts):
+        return [-abs(len(text) - 6.0) - 0.1 * text.count("x1") for text in texts]
+
+
+def compile_all(folder, order=2, rescore_order=3):
+    arpa = language_model(folder, order)[1]
+    larger = language_model(folder, rescore_order)[1]
+    hlg = graphs_module.compile_hlg(LEXICON, TOKENS, WORDS, arpa)
+    graphs_module.save_graph(folder / "H.pt", graphs_module.compile_h(len(TOKENS)), TOKENS)
+    graphs_module.save_graph(folder / "HLG.pt", hlg, TOKENS, WORDS)
+    graphs_module.save_graph(folder / "G.pt", graphs_module.compile_g(WORDS, larger), None, WORDS)
+    return folder
 
 
 @pytest.fixture
 def graphs(tmp_path):
     pytest.importorskip("k2")
-    _, arpa = language_model(tmp_path, 2)
-    graphs_module.save_graph(tmp_path / "H.pt", graphs_module.compile_h(len(TOKENS)), TOKENS)
-    hlg = graphs_module.compile_hlg(LEXICON, TOKENS, WORDS, arpa)
-    graphs_module.save_graph(tmp_path / "HLG.pt", hlg, TOKENS, WORDS)
-    return tmp_path
+    return compile_all(tmp_path)
 
 
-LENS = torch.tensor([9, 2, 7, 0, 5])
+def decoder(methods, folder, **options):
+    return Decoder(methods, TOKENS, folder, WORDS, plm=CharacterModel(), **options)
+
+
+def greedy(x, lens):
+    return [pieces_to_text(TOKENS.decode(ids)) for ids in ctc_greedy_search(x, lens)]
 
 
 def test_greedy_texts():
     x = log_probs(5, 9)
-    decoder = Decoder("ctc-greedy-search", TOKENS)
-    expected = [pieces_to_text(TOKENS.decode(ids)) for ids in ctc_greedy_search(x, LENS)]
-    assert decoder(x, LENS) == expected
-    assert (decoder.num_utterances, decoder.num_empty) == (5, 0)
-    assert decoder.seconds > 0
+    found = Decoder(["ctc-greedy-search"], TOKENS)
+    assert found.texts(x, LENS) == {"ctc-greedy-search": greedy(x, LENS)}
+    assert found.num_empty == {"ctc-greedy-search": 0}
+    assert found.seconds["ctc-greedy-search"] > 0
 
 
-def test_ctc_decoding_gives_the_texts_of_greedy_search(graphs):
+def test_h_best_path_equals_greedy_search(graphs):
     for seed in range(5):
         x = log_probs(5, 9, seed=seed)
-        decoder = Decoder("ctc-decoding", TOKENS, graphs)
-        assert decoder(x, LENS) == Decoder("ctc-greedy-search", TOKENS)(x, LENS)
-        assert decoder.num_empty == 0
+        found = decoder(["ctc-decoding"], graphs)
+        assert found.texts(x, LENS)["ctc-decoding"] == greedy(x, LENS)
+        assert found.num_empty == {"ctc-decoding": 0}
 
 
 def test_one_best_gives_the_words_and_may_be_split(graphs, monkeypatch):
     x = log_probs(5, 9)
-    decoder = Decoder("1best", TOKENS, graphs, WORDS)
-    texts = decoder(x, LENS)
-    found = lattice.one_best(x, LENS, decoder.graph)
-    assert texts == ["".join(WORDS.decode(ids)) for ids in found]
-    assert any(len(ids) > 1 for ids in found)
+    found = decoder(["1best"], graphs, hlg_scale=1.0)
+    texts = found.texts(x, LENS)
+    paths = lattice.search(x, LENS, found.graphs["HLG.pt"]).one_best()
+    assert texts["1best"] == ["".join(WORDS.decode(ids)) for ids in paths]
+    assert any(len(ids) > 1 for ids in paths)
     monkeypatch.setattr("gmot.decode.api.HLG_WORK", 1)
-    assert len(decoder._splits(x)) == 5
-    assert decoder(x, LENS) == texts
+    assert len(found._splits(x)) == 5
+    assert found.texts(x, LENS) == texts
+
+
+@pytest.mark.parametrize("hlg_scale", [0.3, 1.0])
+def test_nbest_with_one_path_equals_one_best(graphs, hlg_scale):
+    for seed in range(3):
+        x = log_probs(5, 9, seed=seed, scale=1.0)
+        found = decoder(["1best", "nbest"], graphs, num_paths=1, hlg_scale=hlg_scale)
+        texts = found.texts(x, LENS)
+        assert texts["nbest"] == texts["1best"]
+        candidates = found(x, LENS)["nbest"]
+        assert all(len(c.texts) == 1 for c in candidates)
+
+
+def test_the_best_of_an_nbest_list_is_the_best_path(graphs):
+    """It is always in the list, so no sample can be better."""
+    x = log_probs(5, 9, scale=1.0)
+    found = decoder(["1best", "nbest"], graphs, num_paths=50)
+    texts = found.texts(x, LENS)
+    assert texts["nbest"] == texts["1best"]
+    assert max(len(c.texts) for c in found(x, LENS)["nbest"]) > 10
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_whole_lattice_rescoring_with_the_same_model_equals_one_best(tmp_path, order):
+    pytest.importorskip("k2")
+    compile_all(tmp_path, order, order)
+    for seed, scale in ((0, 1.0), (1, 1.0), (2, 0.4)):
+        x = log_probs(5, 9, seed=seed, scale=1.0)
+        found = decoder(["1best", "whole-lattice-rescoring"], tmp_path, hlg_scale=scale, **WIDE)
+        found.lm_scales = (scale,)
+        lists = found(x, LENS)
+        for i in range(5):
+            best = lists["1best"][i].text({})
+            assert lists["whole-lattice-rescoring"][i].text({"lm": scale}) == best
+
+
+def test_whole_lattice_rescoring_equals_searching_with_the_larger_model(tmp_path):
+    """Lattices of a bigram model, rescored by a trigram model, against HLG of the latter."""
+    pytest.importorskip("k2")
+    compile_all(tmp_path, 2, 3)
+    compile_all(tmp_path / "3" if (tmp_path / "3").mkdir() is None else tmp_path, 3, 3)
+    x = log_probs(5, 9, seed=4, scale=1.0)
+    rescored = decoder(["whole-lattice-rescoring"], tmp_path, hlg_scale=1.0, **WIDE)
+    rescored.lm_scales = (0.2, 1.0)
+    expected = decoder(["1best"], tmp_path / "3", hlg_scale=1.0, **WIDE).texts(x, LENS)["1best"]
+    plain = decoder(["1best"], tmp_path, hlg_scale=1.0, **WIDE).texts(x, LENS)["1best"]
+    candidates = rescored(x, LENS)["whole-lattice-rescoring"]
+    assert [c.text({"lm": 1.0}) for c in candidates] == expected != plain
+
+
+def test_language_model_scores_of_nbest_lists_are_the_model_s(graphs, tmp_path):
+    model, _ = language_model(tmp_path, 3)
+    found = decoder(["nbest-rescoring"], graphs, **WIDE)
+    work = {"log_probs": log_probs(5, 9, scale=1.0), "lens": LENS}
+    for step in ("_lattice", "_nbest", "_lm"):
+        getattr(found, step)(work)
+    checked = 0
+    for paths, scores in zip(work["nbest"], work["lm"]):
+        for path, lm in zip(paths, scores):
+            words = WORDS.decode(path.labels)
+            # G may back off where an n-gram stands, if that is better.
+            exact = model.sentence_log10_prob(words) * math.log(10)
+            assert lm >= exact - 1e-4
+            checked += lm == pytest.approx(exact, abs=1e-4)
+    assert checked > 50
+
+
+def test_acoustic_scores_of_nbest_lists_are_those_of_the_best_alignment(graphs):
+    from test_lattice import viterbi
+
+    x = log_probs(3, 6, scale=1.0)
+    lens = torch.tensor([6, 4, 5])
+    found = decoder(["nbest"], graphs, hlg_scale=0.5, **WIDE)
+    paths = lattice.search(x, lens, found.graphs["HLG.pt"], **WIDE).nbest(50, 0.5)
+    for row, n, listed in zip(x, lens, paths):
+        for path in listed:
+            pieces = [
+                TOKENS.ids[p] for w in WORDS.decode(path.labels) for p in LEXICON.spellings[w]
+            ]
+            assert path.acoustic == pytest.approx(viterbi(row[:n], pieces), abs=1e-3)
+
+
+def test_the_oracle_is_never_worse_than_any_other(graphs):
+    """Beams and lists so wide that they hold what the others can find."""
+    x = log_probs(12, 5, seed=3, scale=1.0)
+    lens = torch.full((12,), 5)
+    found = decoder(METHODS, graphs, num_paths=3000, nbest_scale=0.1, num_plm_paths=50, **WIDE)
+    found.lm_scales = (0.5,)
+    lists = found(x, lens)
+    words = ["x1", "x2w", "z", "w", "x1y", "wx2"] * 2
+    refs = {str(i): word for i, word in enumerate(words)}
+    cer = {}
+    for method in METHODS:
+        oracle = method == "nbest-oracle"
+        hyps = {
+            str(i): c.closest(words[i]) if oracle else c.text({"lm": 0.5, "plm": 0.5, "graph": 0.6})
+            for i, c in enumerate(lists[method])
+        }
+        cer[method] = score(refs, hyps, replications=2).cer
+    assert cer["nbest-oracle"] == min(cer.values())
+    assert len(set(cer.values())) > 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_alone_and_in_a_batch_the_text_is_the_same(graphs, method):
+    x, lens = log_probs(6, 12, scale=1.0), torch.tensor([3, 12, 5, 0, 1, 12])
+    scales = {"lm": 0.4, "plm": 0.3, "graph": 0.6}
+    found = decoder([method], graphs)
+    together = [c.text(scales) for c in found(x, lens)[method]]
+    for i, n in enumerate(lens):
+        for frames in (max(1, int(n)), 12):  # without padding, and with it
+            alone = found(x[i : i + 1, :frames], lens[i : i + 1])[method][0]
+            assert alone.text(scales) == together[i]
+
+
+def test_plm_is_asked_about_the_best_paths_alone(graphs):
+    x = log_probs(2, 9, scale=1.0)
+    found = decoder(["nbest", "plm-rescoring"], graphs, num_plm_paths=3)
+    lists = found(x, LENS[:2])
+    for full, few in zip(lists["nbest"], lists["plm-rescoring"]):
+        assert few.texts == full.texts[:3]
+        assert few.scores["plm"].tolist() == CharacterModel().score(few.texts)
 
 
 def test_lost_utterances_are_answered_by_greedy_search_and_counted(graphs, caplog):
     k2 = pytest.importorskip("k2")
     graph = k2.linear_fsa([2, 3, 4])  # nothing but a b c
-    graph.aux_labels = graph.labels.clone()
-    graphs_module.save_graph(graphs / "H.pt", graph, TOKENS)
-    decoder = Decoder("ctc-decoding", TOKENS, graphs)
+    graph.aux_labels = torch.tensor([2, 4, 5, -1], dtype=torch.int32)
+    graphs_module.save_graph(graphs / "HLG.pt", graph, TOKENS, WORDS)
+    methods = METHODS[3:]
+    found = decoder(methods, graphs)
     x, lens = log_probs(3, 3), torch.tensor([3, 2, 1])
-    greedy = Decoder("ctc-greedy-search", TOKENS)(x, lens)
-    assert decoder(x, lens) == ["ABC", *greedy[1:]]
-    decoder(x, lens)
-    assert decoder.num_empty == 4
+    for candidates in found(x, lens).values():
+        texts = [c.text({}) for c in candidates]
+        assert texts[1:] == greedy(x, lens)[1:]
+        assert texts[0] == "".join(WORDS.decode([2, 4, 5]))
+    found(x, lens)
+    assert found.num_empty == {method: 4 for method in methods}
     assert caplog.text.count("greedy search answers") == 1
+
+
+def test_only_the_graphs_that_are_needed():
+    assert graphs_needed(["ctc-greedy-search", "ctc-prefix-beam-search"]) == []
+    assert graphs_needed(["ctc-decoding"]) == ["H.pt"]
+    assert graphs_needed(["1best", "nbest-oracle"]) == ["HLG.pt"]
+    assert set(graphs_needed(METHODS)) == {"H.pt", "HLG.pt", "G.pt"}
 
 
 def test_unknown_method_is_refused():
     with pytest.raises(GmotError, match="beam-search.*ctc-greedy-search"):
-        Decoder("beam-search", TOKENS)
+        Decoder(["beam-search"], TOKENS)
 
 
 def test_graph_methods_say_what_they_lack(graphs):
     with pytest.raises(GmotError, match="graph-dir"):
-        Decoder("ctc-decoding", TOKENS)
+        Decoder(["ctc-decoding"], TOKENS)
     with pytest.raises(GmotError, match="words"):
-        Decoder("1best", TOKENS, graphs)
+        Decoder(["1best"], TOKENS, graphs)
     with pytest.raises(GmotError, match="other tokens"):
-        Decoder("ctc-decoding", TokenTable.from_pieces("xyz"), graphs)
+        Decoder(["ctc-decoding"], TokenTable.from_pieces("xyz"), graphs)
+    with pytest.raises(GmotError, match="masked language model"):
+        Decoder(["plm-rescoring"], TOKENS, graphs, WORDS)
+    (graphs / "G.pt").unlink()
+    with pytest.raises(GmotError, match="G.pt is not there"):
+        Decoder(["nbest-rescoring"], TOKENS, graphs, WORDS)
 
 
 @pytest.mark.skipif(k2_available(), reason="k2 is installed")
 def test_without_k2_the_error_says_so(tmp_path):
     with pytest.raises(GmotError, match="k2 cannot be imported.*ctc-greedy-search"):
-        Decoder("ctc-decoding", TOKENS, tmp_path)
+        Decoder(["ctc-decoding"], TOKENS, tmp_path)
 
 
 def test_a_model_with_other_outputs_is_refused():
     with pytest.raises(GmotError, match=r"4 outputs, tokens.txt 5"):
-        Decoder("ctc-greedy-search", TOKENS)(log_probs(1, 3, tokens=4), torch.tensor([3]))
-
-
-class Model(torch.nn.Module):
-    """Every second frame, the features being the logits."""
-
-    calls = 0
-
-    def forward(self, features, lens):
-        assert not self.training and not torch.is_grad_enabled()
-        self.calls += 1
-        return features[:, ::2].log_softmax(-1), (lens + 1) // 2, None
-
-
-def batch(names, seed):
-    x = log_probs(len(names), 8, seed=seed)
-    return SimpleNamespace(
-        ids=list(names),
-        features=x,
-        feature_lens=torch.tensor([8, 5, 3][: len(names)]),
-        texts=[f"text {n}" for n in names],
-        durations=[1.5] * len(names),
-    )
-
-
-def test_decode_part_shares_one_pass(graphs):
-    methods = ("ctc-greedy-search", "ctc-decoding", "1best")
-    decoders = [Decoder(m, TOKENS, graphs, WORDS) for m in methods]
-    model = Model()
-    batches = [batch("abc", 0), batch("de", 1)]
-    result = decode_part(model, batches, decoders, num_utterances=5)
-    assert model.calls == 2
-    assert result.refs == {n: f"text {n}" for n in "abcde"}
-    assert set(result.hyps) == set(methods)
-    assert result.hyps["ctc-decoding"] == result.hyps["ctc-greedy-search"]
-    out = ctc_greedy_search(batches[1].features[:, ::2], torch.tensor([4, 3]))
-    assert result.hyps["ctc-greedy-search"]["e"] == pieces_to_text(TOKENS.decode(out[1]))
-    assert result.audio_seconds == 7.5
-    assert result.encoder_seconds > 0 and all(result.decoding_seconds[m] > 0 for m in methods)
-    assert result.peak_memory_mb > 1
-    # A second part starts its own clocks.
-    again = decode_part(model, [batch("x", 0)], decoders[:1])
-    assert again.decoding_seconds["ctc-greedy-search"] < decoders[0].seconds
-
-
-def test_decode_part_refuses_repeated_and_missing_utterances():
-    decoders = [Decoder("ctc-greedy-search", TOKENS)]
-    with pytest.raises(GmotError, match="more than once.*'b'"):
-        decode_part(Model(), [batch("ab", 0), batch("b", 1)], decoders)
-    with pytest.raises(GmotError, match="no utterances"):
-        decode_part(Model(), [], decoders)
+        Decoder(["ctc-greedy-search"], TOKENS)(log_probs(1, 3, tokens=4), torch.tensor([3]))

@@ -7,13 +7,17 @@ from toy import LEXICON, TEXT, TOKENS, WORDS, language_model, log_probs
 
 from gmot.common import GmotError
 from gmot.decode.api import Decoder
-from gmot.decode.graphs import compile_h, compile_hlg, load_graph, save_graph
+from gmot.decode.graphs import compile_g, compile_h, compile_hlg, load_graph, save_graph
 from gmot.decode.greedy import ctc_greedy_search
-from gmot.decode.lattice import one_best
+from gmot.decode.lattice import search
 from gmot.text.lexicon import Lexicon
 from gmot.text.tokens import TokenTable, WordTable
 
 k2 = pytest.importorskip("k2")
+
+
+def one_best(x, lens, graph, **beams):
+    return search(x, lens, graph, **beams).one_best()
 
 
 def viterbi(row, labels):
@@ -86,12 +90,12 @@ def test_hlg_scale_weighs_the_language_model(tmp_path, scale):
     hlg = compile_hlg(LEXICON, TOKENS, WORDS, arpa)
     save_graph(tmp_path / "HLG.pt", hlg, TOKENS, WORDS)
     decoder = Decoder(
-        *("1best", TOKENS, tmp_path, WORDS),
+        *(["1best"], TOKENS, tmp_path, WORDS),
         hlg_scale=scale,
         **dict(search_beam=1000.0, output_beam=1.0, max_active_states=100000),
     )
     x = log_probs(12, 4, seed=7, scale=1.0)
-    for row, text in zip(x, decoder(x, torch.full((12,), 4))):
+    for row, text in zip(x, decoder.texts(x, torch.full((12,), 4))["1best"]):
         scores = {}
         for words, pieces, lm in every_sentence(model, 4):
             if len(pieces) <= 4:
@@ -102,10 +106,8 @@ def test_hlg_scale_weighs_the_language_model(tmp_path, scale):
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_grammar_scores_as_the_model_does(tmp_path, order):
-    from gmot.decode.graphs import _grammar_fst
-
     model, arpa = language_model(tmp_path, order)
-    grammar = _grammar_fst(WORDS, arpa)
+    grammar = compile_g(WORDS, arpa)
 
     def score_of(words):
         """The best path that accepts the words, by relaxing all arcs until nothing changes."""

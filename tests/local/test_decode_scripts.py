@@ -20,7 +20,12 @@ from gmot.text.tokens import TokenTable
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = {"train": ["今天好", "天气好"], "dev": ["今天", "好天气", "今"]}
-METHODS = ["ctc-greedy-search"] + (["ctc-decoding", "1best"] if k2_available() else [])
+WITHOUT_K2 = ["ctc-greedy-search", "ctc-prefix-beam-search"]
+WITH_K2 = [
+    *("ctc-decoding", "1best", "nbest", "nbest-oracle", "nbest-rescoring"),
+    "whole-lattice-rescoring",
+]
+METHODS = WITHOUT_K2 + (WITH_K2 if k2_available() else [])
 
 
 def run(script, *arguments):
@@ -68,9 +73,12 @@ def data(tmp_path_factory):
 
     lang = Lang.from_texts(TEXTS["train"], list)
     lang.save(folder / "lang")
-    train(lang.text, vocabulary=lang.words.words).save_arpa(folder / "G.arpa")
+    for name, order in (("G", 2), ("G_rescore", 3)):
+        model = train(lang.text, order, vocabulary=lang.words.words)
+        model.save_arpa(folder / f"{name}.arpa")
     if k2_available():
         arguments = ("--lang-dir", folder / "lang", "--arpa", folder / "G.arpa")
+        arguments += ("--rescore-arpa", folder / "G_rescore.arpa")
         assert run("compile_graphs.py", *arguments, "--graph-dir", folder / "graphs")[0] == 0
     for system in ("ctc", "gm_ot"):
         write_checkpoints(folder / "exp" / system, lang.tokens)
@@ -173,6 +181,59 @@ def test_results_do_not_depend_on_the_batch(data):
         found.append(path.read_text(encoding="utf-8"))
     assert found[0] == found[1]
     assert re.search(r"hyp=\['", found[0])  # it said something
+
+
+def test_scales_are_found_on_dev_and_used_elsewhere(data):
+    """The training part plays the part that is tested."""
+    pytest.importorskip("k2")
+    methods = ("--decoding-methods", *METHODS, "--hlg-scale", 0.1, 0.7)
+    options = options_of(data, parts="train") + ["dev"]
+    status, _, err = run("decode.py", *options, *methods, "--num-paths", 20)
+    assert status == 0, err
+    kept = json.loads((data / "exp" / "ctc" / "scales.json").read_text(encoding="utf-8"))
+    assert kept["part"] == "dev"
+    scales = {(r["part"], r["method"]): r["scales"] for r in results(data)}
+    for method in ("nbest-rescoring", "whole-lattice-rescoring"):
+        assert scales["dev", method] == scales["train", method]
+        assert scales["dev", method] == {**kept["scales"]["hlg"], **kept["scales"][method]}
+    assert scales["dev", "1best"]["hlg"] in (0.1, 0.7)
+    assert scales["dev", "ctc-greedy-search"] == {}
+    # Later, without dev: the same scales give the same texts.
+    path = data / "exp/ctc/whole-lattice-rescoring/recogs-train-epoch-2-avg-1.txt"
+    before = path.read_text(encoding="utf-8")
+    path.unlink()
+    decode(data, *methods, "--num-paths", 20, parts="train")
+    assert path.read_text(encoding="utf-8") == before
+
+
+def test_scales_of_another_run_are_refused(data, tmp_path):
+    pytest.importorskip("k2")
+    method = {"decoding-methods": "whole-lattice-rescoring"}
+    exp_dir = tmp_path / "ctc"
+    shutil.copytree(data / "exp" / "ctc", exp_dir)
+    (exp_dir / "scales.json").unlink(missing_ok=True)
+    options = {"exp-dir": exp_dir, "parts": "train", **method}
+    with pytest.raises(GmotError, match=r"scales.json: not there.*--parts dev"):
+        decode(data, **options)
+    decode(data, **{**options, "parts": "dev"})
+    decode(data, **options)
+    with pytest.raises(GmotError, match="another run: model differ"):
+        decode(data, "--epoch", 1, **options)
+    graphs = tmp_path / "graphs"
+    shutil.copytree(data / "graphs", graphs)
+    arguments = ("--lang-dir", data / "lang", "--arpa", data / "G.arpa")
+    arguments += ("--rescore-arpa", data / "G.arpa", "--graph-dir", graphs)
+    assert run("compile_graphs.py", *arguments)[0] == 0
+    with pytest.raises(GmotError, match="another run: G.pt differ"):
+        decode(data, **{**options, "graph-dir": graphs})
+    with pytest.raises(GmotError, match="no scales of nbest-rescoring"):
+        decode(data, **{**options, "decoding-methods": "nbest-rescoring"})
+
+
+def test_plm_rescoring_asks_for_a_teacher(data):
+    pytest.importorskip("k2")
+    with pytest.raises(GmotError, match="plm-rescoring.*--teacher"):
+        decode(data, **{"decoding-methods": "plm-rescoring"})
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_graphs(made, tmp_path):
     arguments = ("--lang-dir", lang, "--graph-dir", tmp_path / "graphs", "--arpa")
     status, _, log = run("compile_graphs.py", *arguments, made[0] / "lm/G.arpa")
     assert status == 0, log
-    assert sorted(p.name for p in (tmp_path / "graphs").iterdir()) == ["H.pt", "HLG.pt"]
+    assert sorted(p.name for p in (tmp_path / "graphs").iterdir()) == ["G.pt", "H.pt", "HLG.pt"]
     assert "arcs" in log
     assert "none.arpa is not there" in refused(
         run("compile_graphs.py", *arguments, tmp_path / "none.arpa")

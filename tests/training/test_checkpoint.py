@@ -5,17 +5,18 @@ import torch
 
 from gmot.common import GmotError
 from gmot.model.ctc_model import CtcModel, ModelConfig
+from gmot.text.tokens import TokenTable
 from gmot.training.checkpoint import (
     average_states,
     check_same_config,
     epoch_path,
     epochs_in,
     load_for_decoding,
-    load_weights,
     random_state,
     read_checkpoint,
     restore_random_state,
     save_checkpoint,
+    start_from,
 )
 
 CONFIG = ModelConfig(
@@ -75,17 +76,42 @@ def test_unreadable_and_foreign_files(tmp_path):
         read_checkpoint(broken)
 
 
-def test_other_shapes_are_refused_and_a_new_adapter_allowed(tmp_path):
-    save_epoch(tmp_path, 1, CtcModel(CONFIG))
+TOKENS = TokenTable.from_pieces("甲乙丙")
+
+
+def test_a_training_starts_from_another(tmp_path):
+    save_epoch(tmp_path, 1, CtcModel(CONFIG), tokens=TOKENS.fingerprint)
     path = epoch_path(tmp_path, 1)
-    wider = CtcModel(ModelConfig(**{**CONFIG.to_dict(), "vocab_size": 6}))
-    with pytest.raises(GmotError, match="of another shape.*head"):
-        load_weights(wider, path)
-    taught = CtcModel(ModelConfig(**{**CONFIG.to_dict(), "teacher_dim": 8}))
-    with pytest.raises(GmotError, match="missing.*adapter"):
-        load_weights(taught, path)
-    load_weights(taught, path, allow_new=("adapter.",))
-    assert torch.equal(taught.head.weight, read_checkpoint(path)["model"]["head.weight"])
+    deeper = CtcModel(ModelConfig(**{**CONFIG.to_dict(), "num_layers": 2}))
+    with pytest.raises(GmotError, match="missing.*encoder"):
+        start_from(deeper, path, TOKENS)
+    # An adapter may be new, and the statistics are those of the new features.
+    shape = ModelConfig(**{**CONFIG.to_dict(), "teacher_dim": 8})
+    taught = CtcModel(shape, cmvn=(torch.full((80,), 3.0), torch.full((80,), 2.0)))
+    start_from(taught, path, TOKENS)
+    for name, value in read_checkpoint(path)["model"].items():
+        if not name.startswith("feature_"):
+            assert torch.equal(taught.state_dict()[name], value), name
+    assert taught.feature_mean[0] == 3.0 and taught.feature_std[0] == 2.0
+
+
+def test_outputs_of_shared_tokens_are_taken_over(tmp_path):
+    save_epoch(tmp_path, 1, CtcModel(CONFIG), tokens=TOKENS.fingerprint)
+    path = epoch_path(tmp_path, 1)
+    other = TokenTable.from_pieces("丁丙甲己")
+    model = CtcModel(ModelConfig(**{**CONFIG.to_dict(), "vocab_size": len(other)}))
+    before = model.head.weight.clone()
+    with pytest.raises(GmotError, match="other tokens.*--init-lang-dir"):
+        start_from(model, path, other)
+    with pytest.raises(GmotError, match="was trained with tokens"):
+        start_from(model, path, other, its_tokens=other)
+    start_from(model, path, other, its_tokens=TOKENS)
+    theirs = read_checkpoint(path)["model"]
+    for token, row in other.ids.items():
+        expected = theirs["head.weight"][TOKENS.ids[token]] if token in TOKENS else before[row]
+        assert torch.equal(model.head.weight[row], expected), token
+    name = next(n for n in theirs if n.startswith("encoder.") and n.endswith("weight"))
+    assert torch.equal(model.state_dict()[name], theirs[name])
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path):

@@ -13,8 +13,8 @@ from gmot.training.checkpoint import (
     BEST,
     epoch_path,
     load_for_decoding,
-    load_weights,
     read_checkpoint,
+    start_from,
 )
 from gmot.training.trainer import Trainer, TrainingOptions
 from gmot.transfer.systems import get_system
@@ -150,7 +150,7 @@ def test_inference_knows_nothing_of_the_transfer(tmp_path, system):
     training.train()
     decoded, _ = load_for_decoding(tmp_path, avg=1)
     started = CtcModel(decoded.config)
-    load_weights(started, epoch_path(tmp_path, 2))
+    start_from(started, epoch_path(tmp_path, 2), training.tokens)
     batch = training.train_loader[1]
     taps = training.objective.taps(4) if training.objective else ()
     training.model.eval()
