@@ -4,14 +4,15 @@
 Reads Kaldi-style folders CORPUS/<part>/{wav.scp,text[,utt2spk][,segments]}, or
 with --recipe what lhotse's recipe of that name reads. Writes
 <prefix>_{recordings,supervisions}_<part>.jsonl.gz with normalised text and
-absolute paths, and excluded.txt with what could not be used and why.
+absolute paths, and excluded.txt with what could not be used and why. With
+--inventory what the corpus holds is compared with what it should hold.
 """
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, run  # noqa: E402
+from gmot.cli import ArgumentParser, run, str2bool  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
@@ -24,6 +25,12 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--sampling-rate", type=int, default=16000, help="of all audio, in Hz")
     parser.add_argument(
         "--normalize-command", metavar="CMD", help="shell filter, one transcript a line"
+    )
+    parser.add_argument(
+        "--inventory", metavar="FILE.yaml", help="what it should hold (gmot/data/inventory.py)"
+    )
+    parser.add_argument(
+        "--strict", type=str2bool, default=False, help="stop where it holds something else"
     )
     parser.add_argument("--num-jobs", type=int, default=4, help="audio files opened at a time")
     return parser
@@ -44,6 +51,8 @@ def main() -> None:
         sampling_rate=args.sampling_rate,
         normalize_command=args.normalize_command,
         num_jobs=args.num_jobs,
+        inventory=args.inventory,
+        strict=args.strict,
     )
     for part in parts:
         hours = sum(s.duration for s in part.supervisions.values()) / 3600

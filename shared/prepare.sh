@@ -12,8 +12,9 @@
 #   normalize_text     a filter of transcripts, one a line, that needs nothing else of this shell.
 #                      Without it local/normalize_text.py
 #   settle             called after the options are read: gives values that depend on others, and
-#                      may list in the array corpus_products files that stage 0 must leave, and in
-#                      corpus_inputs those that it works from, to run again when one changes
+#                      may list files: in the array corpus_products what stage 0 must leave, in
+#                      corpus_inputs what it works from, and in corpus_transcripts what stage 1
+#                      works from, to run again when one of these changes
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 started_in=$PWD
@@ -26,7 +27,7 @@ declare -F option >/dev/null || . "$root/shared/parse_options.sh"
 
 Usage: bash egs/$(basename "$recipe")/prepare.sh [options]
 
-Stages: 0 corpus, 1 manifests, 2 features, 3 validation, 4 tokens and lexicon, 5 n-gram,
+Stages: 0 corpus, 1 manifests, 2 features, 3 validation, 4 tokens and lexicon, 5 n-grams,
 6 decoding graphs, 7 features of the teacher."}"
 
 option stage 0 "first stage to run"
@@ -39,10 +40,17 @@ option corpus "$(basename "$recipe")" "first part of the names of the corpus's f
 option parts "train dev test" "parts of the corpus"
 option train_part train "the part that is learned from"
 option lhotse_recipe "" "lhotse's recipe that reads the corpus"
+option inventory "" "what the corpus should hold (gmot/data/inventory.py); differences are told"
+option strict false "stop where the corpus does not hold what --inventory says"
 option sampling_rate 16000 "of the recordings, in Hz"
 option num_mel_bins 80 "of the filterbank"
+option pitch false "three features of the voice's pitch beside the filterbank"
 option speed_perturb "0.9 1.1" "copies of the training part at these speeds"
-option ngram_order 3 "of the language model"
+option lexicon "" "words of the decoding graphs, a line each, relative to here or to the corpus"
+option lm_text "" "more text files for the language models, a sentence a line"
+option ngram_order 3 "of the language model in HLG"
+option ngram_prune "" "thresholds that it is pruned with (local/make_ngram.py --prune)"
+option rescore_order 4 "of the language model that rescores"
 option teacher bert-base-chinese "the language model that teaches: a folder or a hub's name"
 option teacher_layer 6 "its layer that is learned from"
 option teacher_options "" "more options for local/compute_teacher.py, such as --random-weights"
@@ -53,6 +61,7 @@ absolute() { # PATH
 
 corpus_products=()
 corpus_inputs=()
+corpus_transcripts=()
 # shellcheck source=/dev/null
 . "$recipe/corpus.sh"
 parse_options "$@"
@@ -63,13 +72,17 @@ if declare -F settle >/dev/null; then settle; fi
 corpus_dir=$(absolute "$corpus_dir")
 data_dir=$(absolute "$data_dir")
 if [ -d "$teacher" ]; then teacher=$(absolute "$teacher"); fi
+if [ -n "$inventory" ]; then inventory=$(absolute "$inventory"); fi
 read -ra part_list <<<"$parts"
+lm_texts=()
+for name in $lm_text; do lm_texts+=("$(absolute "$name")"); done
 
 cd "$root"
 manifest_dir=$data_dir/manifests
 fbank_dir=$data_dir/fbank
 lang_dir=$data_dir/lang
 arpa=$data_dir/lm/G.arpa
+rescore_arpa=$data_dir/lm/G_rescore.arpa
 graph_dir=$data_dir/graphs
 teacher_store=$data_dir/teacher
 marker_dir=$data_dir/.stages
@@ -110,6 +123,7 @@ if ! declare -F prepare_manifests >/dev/null; then
   prepare_manifests() {
     python local/prepare_manifests.py --corpus-dir "$corpus_dir" --prefix "$corpus" \
       --parts "${part_list[@]}" --manifest-dir "$manifest_dir" ${lhotse_recipe:+--recipe "$lhotse_recipe"} \
+      ${inventory:+--inventory "$inventory"} --strict "$strict" \
       --sampling-rate "$sampling_rate" --normalize-command "$normalize_command" --num-jobs "$num_jobs"
   }
 fi
@@ -124,7 +138,7 @@ manifests=()
 cuts=()
 other_parts=()
 # What Kaldi-style folders hold by now, so that a corrected transcript makes new manifests.
-transcripts=()
+transcripts=(${inventory:+"$inventory"} ${corpus_transcripts[@]+"${corpus_transcripts[@]}"})
 for part in "${part_list[@]}"; do
   for name in wav.scp text segments utt2spk; do
     if [ -f "$corpus_dir/$part/$name" ]; then transcripts+=("$corpus_dir/$part/$name"); fi
@@ -134,18 +148,33 @@ for part in "${part_list[@]}"; do
   [ "$part" = "$train_part" ] || other_parts+=("$part")
 done
 
+# Options that are seldom given are settings only where they are: who does without them need not
+# make again what was made before they were there.
+settings_of() { # NAME... -> given
+  local name
+  given=()
+  for name in "$@"; do
+    case ${!name} in "" | false) ;; *) given+=("$name") ;; esac
+  done
+}
+
+settings_of strict
 stage 1 manifests "manifests" --after corpus \
-  --settings corpus_dir corpus parts sampling_rate lhotse_recipe \
+  --settings corpus_dir corpus parts sampling_rate lhotse_recipe ${given[@]+"${given[@]}"} \
   --functions ${own_functions[@]+"${own_functions[@]}"} \
   --inputs ${transcripts[@]+"${transcripts[@]}"} \
   --outputs "${manifests[@]}" -- prepare_manifests
 
+settings_of pitch
+pitch_option=()
+if [ "$pitch" = true ]; then pitch_option=(--pitch true); fi
 # shellcheck disable=SC2086  # lists of words
 stage 2 fbank "filterbank features" --after manifests \
-  --settings corpus parts train_part num_mel_bins speed_perturb \
+  --settings corpus parts train_part num_mel_bins speed_perturb ${given[@]+"${given[@]}"} \
   --outputs "${cuts[@]}" -- \
   python local/compute_fbank.py --prefix "$corpus" --parts $parts --train-part "$train_part" \
   --manifest-dir "$manifest_dir" --fbank-dir "$fbank_dir" --num-mel-bins "$num_mel_bins" \
+  ${pitch_option[@]+"${pitch_option[@]}"} \
   ${speed_perturb:+--speed-perturb $speed_perturb} --num-jobs "$num_jobs"
 
 stage 3 validate "validation and statistics" --after fbank \
@@ -164,16 +193,33 @@ for name in config.json tokenizer.json vocab.txt model.safetensors pytorch_model
   esac
 done
 
+lexicons=()
+if [ -n "$lexicon" ]; then
+  lexicons=("$(absolute "$lexicon")")
+  [ -f "${lexicons[0]}" ] || lexicons=("$corpus_dir/$lexicon")
+fi
+
 stage 4 lang "tokens, words and lexicon" --after manifests \
   --settings corpus train_part parts teacher \
-  --inputs ${tokenizer_files[@]+"${tokenizer_files[@]}"} \
+  --inputs ${tokenizer_files[@]+"${tokenizer_files[@]}"} ${lexicons[@]+"${lexicons[@]}"} \
   --outputs "$lang_dir"/{tokens.txt,words.txt,lexicon.txt,text} -- \
   python local/prepare_lang.py --prefix "$corpus" --train-part "$train_part" \
   ${other_parts[@]+--other-parts "${other_parts[@]}"} \
-  --manifest-dir "$manifest_dir" --lang-dir "$lang_dir" --teacher "$teacher"
+  --manifest-dir "$manifest_dir" --lang-dir "$lang_dir" --teacher "$teacher" \
+  ${lexicons[@]+--lexicon "${lexicons[@]}"}
 
-stage 5 ngram "n-gram language model" --after lang --settings ngram_order --outputs "$arpa" -- \
-  python local/make_ngram.py --lang-dir "$lang_dir" --order "$ngram_order" --output "$arpa"
+# The one inside HLG, which should be small, and the one that looks at what HLG found.
+make_ngrams() {
+  local common=(--lang-dir "$lang_dir" ${lm_texts[@]+--text "${lm_texts[@]}"})
+  # shellcheck disable=SC2086  # a list of words
+  python local/make_ngram.py "${common[@]}" --order "$ngram_order" --output "$arpa" \
+    ${ngram_prune:+--prune $ngram_prune}
+  python local/make_ngram.py "${common[@]}" --order "$rescore_order" --output "$rescore_arpa"
+}
+settings_of ngram_prune
+stage 5 ngram "n-gram language models" --after lang \
+  --settings ngram_order rescore_order ${given[@]+"${given[@]}"} \
+  --inputs ${lm_texts[@]+"${lm_texts[@]}"} --outputs "$arpa" "$rescore_arpa" -- make_ngrams
 
 # Whether graphs can be made and searched. The answer takes a second, so it is asked for once.
 has_k2=
@@ -188,8 +234,9 @@ if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ] && find_k2 && ! $has_k2; then
   log "Stage 6: decoding graphs: left out, k2 does not load" \
     "(python local/check_environment.py tells how to mend it). Greedy decoding does without."
 else
-  stage 6 graphs "decoding graphs" --after lang ngram --outputs "$graph_dir"/{H,HLG}.pt -- \
-    python local/compile_graphs.py --lang-dir "$lang_dir" --arpa "$arpa" --graph-dir "$graph_dir"
+  stage 6 graphs "decoding graphs" --after lang ngram --outputs "$graph_dir"/{H,HLG,G}.pt -- \
+    python local/compile_graphs.py --lang-dir "$lang_dir" --arpa "$arpa" \
+    --rescore-arpa "$rescore_arpa" --graph-dir "$graph_dir"
 fi
 
 teacher_stage() { # NAME FOLDER [OPTION...]

@@ -2,8 +2,9 @@
 # shellcheck disable=SC2154  # options are assigned by `option`
 # A whole recipe: the stages of prepare.sh, then 8 train, 9 decode and 10 results for each system.
 # Sourced by egs/<corpus>/run.sh, which has set `recipe`:   . "$recipe/../../shared/run.sh" "$@"
-# A system is a row of gmot/transfer/systems.py, with $conf_dir/<system>.yaml if there is one, else
-# $conf_dir/common.yaml.
+# A system is a row of gmot/transfer/systems.py or a configuration of its own: a file of --config, or
+# $conf_dir/<system>.yaml if there is one, else $conf_dir/common.yaml. A file may name its row
+# (`system: ctc`) and else has the row's name. $exp_dir/<system> gets what is trained.
 
 # shellcheck source=parse_options.sh
 . "$(dirname "${BASH_SOURCE[0]}")/parse_options.sh"
@@ -14,69 +15,232 @@ interrupted goes on; training goes on from its last epoch.
 
 Usage: bash egs/$(basename "$recipe")/run.sh [options]
 
-Stages: 0 corpus, 1 manifests, 2 features, 3 validation, 4 tokens and lexicon, 5 n-gram,
+Stages: 0 corpus, 1 manifests, 2 features, 3 validation, 4 tokens and lexicon, 5 n-grams,
 6 decoding graphs, 7 features of the teacher, 8 training, 9 decoding, 10 results."
 # shellcheck disable=SC2034  # prepare.sh's
 last_stage=10
 
 option systems "ctc gm_ot" "what is trained and compared, in this order"
-option exp_dir "$recipe/exp" "for what is trained"
+option config "" "files, relative to here or to the recipe, one for each system; instead of --systems"
+option model "" "small, say: NAME.yaml of --conf-dir is read after each system's configuration"
+option exp_dir "$recipe/exp" "for what is trained; with --model a folder of its name in it"
 option conf_dir "$recipe/conf" "with common.yaml, or <system>.yaml for a system of its own"
-option train_options "" "more options for local/train.py, such as --num-epochs 5"
-option decoding_methods "ctc-greedy-search ctc-decoding 1best" "of local/decode.py"
+option num_epochs "" "instead of what the configurations say"
+option pretrain false "train without a teacher first, and start the systems with one from there"
+option pretrain_system ctc "what is trained first"
+option train_options "" "more options for local/train.py, such as --seed 1"
+option decoding_methods "ctc-greedy-search ctc-decoding 1best" "of local/decode.py; all: every one"
 option decode_parts "dev test" "parts that are decoded and scored"
-option avg 1 "epochs whose models are averaged for decoding"
+option avg 1 "epochs whose models are averaged for decoding (at most --num-epochs)"
 option hlg_scale 0.6 "weight of the language model in 1best against the acoustic one; find it on dev"
+option beam_size 4 "of ctc-prefix-beam-search"
+option num_paths 100 "that the methods of n best draw from a lattice"
+option nbest_scale 0.5 "of a lattice's scores where paths are drawn; smaller: more distinct ones"
+option scale_part dev "the part on which the scales of rescoring are searched"
 option decode_options "" "more options for local/decode.py, such as --epoch 30"
 option title "" "of the results"
 
 # shellcheck source=prepare.sh
 . "$(dirname "${BASH_SOURCE[0]}")/prepare.sh"
 
-exp_dir=$(absolute "$exp_dir")
+exp_dir=$(absolute "$exp_dir")${model:+/$model}
 conf_dir=$(absolute "$conf_dir")
 : "${title:=$corpus}"
+for name in num_epochs avg; do
+  [ -z "${!name}" ] || [ "${!name}" -eq "${!name}" ] 2>/dev/null ||
+    die "--${name/_/-} ${!name}: a number is needed"
+done
+# A trial of few epochs is averaged over these.
+if [ -n "$num_epochs" ] && [ "$avg" -gt "$num_epochs" ]; then avg=$num_epochs; fi
 
+case " $decoding_methods " in
+  *" all "*)
+    decoding_methods="ctc-greedy-search ctc-prefix-beam-search ctc-decoding 1best nbest nbest-oracle"
+    decoding_methods+=" nbest-rescoring whole-lattice-rescoring plm-rescoring"
+    ;;
+esac
 if [ "$stage" -le 9 ] && [ "$stop_stage" -ge 9 ]; then
   find_k2
   if ! $has_k2; then
-    decoding_methods=ctc-greedy-search
-    log "Decoding greedily only: k2 does not load (python local/check_environment.py tells more)"
+    without=
+    for name in $decoding_methods; do
+      case $name in ctc-greedy-search | ctc-prefix-beam-search) without+="${without:+ }$name" ;; esac
+    done
+    decoding_methods=${without:-ctc-greedy-search}
+    log "Decoding by $decoding_methods only: k2 does not load (python local/check_environment.py" \
+      "tells more)"
   fi
 fi
 
-for system in $systems; do
+# --- what is trained: three lists, an entry each -----------------------------------------------
+
+run_names=()
+run_rows=() # of gmot/transfer/systems.py
+run_configs=()
+
+# What a key has in a configuration, as far as a shell needs to know.
+config_value() { # KEY FILE
+  sed -n "s/^$1: *[\"']\{0,1\}\([^\"' #]*\).*/\1/p" "$2"
+}
+
+# A configuration, what it builds on, and so on.
+config_chain() { # FILE -> chain
+  local file=$1 base
+  chain=()
+  while [ -f "$file" ] && [ ${#chain[@]} -lt 10 ]; do
+    chain+=("$file")
+    base=$(config_value base "$file")
+    [ -n "$base" ] || return 0
+    file=$(dirname "$file")/$base
+  done
+}
+
+add_file() { # FILE
+  local file=$1 name row=
+  config_chain "$file"
+  for name in "${chain[@]}"; do
+    row=$(config_value system "$name")
+    [ -z "$row" ] || break
+  done
+  name=$(basename "${file%.*}")
+  add_run "$name" "${row:-$name}" "$file"
+}
+
+add_system() { # SYSTEM
+  if [ -f "$conf_dir/$1.yaml" ]; then
+    add_file "$conf_dir/$1.yaml"
+  else
+    add_run "$1" "$1" "$conf_dir/common.yaml"
+  fi
+}
+
+add_run() { # NAME ROW FILE
+  local name
+  for name in ${run_names[@]+"${run_names[@]}"}; do
+    [ "$name" != "$1" ] || die "two configurations of the name '$1': rename one"
+  done
+  run_names+=("$1")
+  run_rows+=("$2")
+  run_configs+=("$3")
+}
+
+if [ -n "$config" ]; then
+  for name in $config; do
+    file=$(absolute "$name")
+    [ -f "$file" ] || file=$recipe/$name
+    [ -f "$file" ] || die "--config $name: no such file, neither in $started_in nor in $recipe"
+    add_file "$file"
+  done
+else
+  for name in $systems; do add_system "$name"; done
+fi
+
+# With pretraining: what it starts from comes first, the systems with a teacher after it, in folders
+# of other names than theirs without it.
+first_name=
+if [ "$pretrain" = true ]; then
+  names=(${run_names[@]+"${run_names[@]}"})
+  rows=(${run_rows[@]+"${run_rows[@]}"})
+  files=(${run_configs[@]+"${run_configs[@]}"})
+  run_names=() run_rows=() run_configs=()
+  add_system "$pretrain_system"
+  [ "${run_rows[0]}" = ctc ] ||
+    die "--pretrain-system $pretrain_system: this is ${run_rows[0]}, expected one without a teacher (ctc)"
+  first_name=${run_names[0]}
+  for i in "${!names[@]}"; do
+    if [ "${rows[i]}" != ctc ]; then
+      add_run "${names[i]}-pretrained" "${rows[i]}" "${files[i]}"
+    elif [ "${names[i]}" != "$first_name" ]; then
+      add_run "${names[i]}" "${rows[i]}" "${files[i]}"
+    fi
+  done
+fi
+
+model_config=()
+if [ -n "$model" ]; then
+  model_config=("$conf_dir/$model.yaml")
+  [ -f "${model_config[0]}" ] || die "--model $model: there is no ${model_config[0]}"
+fi
+
+# --- the stages --------------------------------------------------------------------------------
+
+settings_of num_epochs pretrain
+train_settings=(corpus teacher train_options ${given[@]+"${given[@]}"})
+
+for i in "${!run_names[@]}"; do
+  system=${run_names[i]} row=${run_rows[i]}
   # The control: the same teacher with random weights, in a store of its own.
-  case $system in
+  case $row in
     *_random_teacher) name=teacher_random store=$data_dir/teacher_random ;;
     *) name=teacher store=$teacher_store ;;
   esac
   if [ "$name" = teacher_random ]; then teacher_stage "$name" "$store" --random-weights; fi
-  config=$conf_dir/$system.yaml
-  [ -f "$config" ] || config=$conf_dir/common.yaml
+  after=(fbank lang "$name")
+  start=()
+  if [ -n "$first_name" ] && [ "$row" != ctc ]; then
+    after+=("$exp_dir/$first_name/average")
+    start=(--init-from "$first_name/average.pt")
+  fi
+  config_chain "${run_configs[i]}"
   # shellcheck disable=SC2086  # a list of words
-  stage 8 "$exp_dir/$system/train" "training of $system" --after fbank lang "$name" \
-    --settings corpus teacher train_options --inputs "$conf_dir"/*.yaml -- \
-    python local/train.py --config "$config" --system "$system" \
+  stage 8 "$exp_dir/$system/train" "training of $system" --after "${after[@]}" \
+    --settings "${train_settings[@]}" \
+    --inputs ${chain[@]+"${chain[@]}"} ${model_config[@]+"${model_config[@]}"} -- \
+    python local/train.py \
+    --config "${run_configs[i]}" ${model_config[@]+"${model_config[@]}"} --system "$row" \
     --prefix "$corpus" --fbank-dir "$fbank_dir" --lang-dir "$lang_dir" \
-    --teacher "$teacher" --teacher-store "$store" \
-    --exp-dir "$exp_dir/$system" $train_options
+    --teacher "$teacher" --teacher-store "$store" --exp-dir "$exp_dir/$system" \
+    ${start[@]+"${start[@]}"} ${num_epochs:+--num-epochs "$num_epochs"} $train_options
+  if [ "$system" = "$first_name" ]; then
+    stage 8 "$exp_dir/$system/average" "what the others start from" \
+      --after "$exp_dir/$system/train" --settings avg --outputs "$exp_dir/$system/average.pt" -- \
+      python local/average_checkpoints.py --exp-dir "$exp_dir/$system" --avg "$avg" \
+      --output "$exp_dir/$system/average.pt"
+  fi
 done
 
-for system in $systems; do
-  after=("$exp_dir/$system/train")
-  case $decoding_methods in ctc-greedy-search) ;; *) after+=(graphs) ;; esac
+# Options of methods that are asked for; the teacher's weights change what it rescores.
+search_options=()
+decode_settings=(decoding_methods decode_parts avg hlg_scale decode_options)
+decode_inputs=()
+decode_after=()
+for name in $decoding_methods; do
+  case $name in ctc-greedy-search | ctc-prefix-beam-search) ;; *) decode_after=(graphs) ;; esac
+done
+case $decoding_methods in
+  *prefix-beam*)
+    search_options+=(--beam-size "$beam_size")
+    decode_settings+=(beam_size)
+    ;;
+esac
+case $decoding_methods in
+  *nbest* | *rescoring*)
+    search_options+=(--num-paths "$num_paths" --nbest-scale "$nbest_scale" --scale-part "$scale_part")
+    decode_settings+=(num_paths nbest_scale scale_part)
+    ;;
+esac
+case $decoding_methods in
+  *plm-rescoring*)
+    search_options+=(--teacher "$teacher")
+    decode_settings+=(teacher)
+    decode_inputs+=(${weight_files[@]+"${weight_files[@]}"})
+    ;;
+esac
+
+for system in "${run_names[@]}"; do
   # shellcheck disable=SC2086  # lists of words
-  stage 9 "$exp_dir/$system/decode" "decoding with $system" --after "${after[@]}" \
-    --settings decoding_methods decode_parts avg hlg_scale decode_options -- \
+  stage 9 "$exp_dir/$system/decode" "decoding with $system" \
+    --after "$exp_dir/$system/train" ${decode_after[@]+"${decode_after[@]}"} \
+    --settings "${decode_settings[@]}" --inputs ${decode_inputs[@]+"${decode_inputs[@]}"} -- \
     python local/decode.py --exp-dir "$exp_dir/$system" --prefix "$corpus" \
     --fbank-dir "$fbank_dir" --lang-dir "$lang_dir" --graph-dir "$graph_dir" \
     --parts $decode_parts --decoding-methods $decoding_methods \
-    --avg "$avg" --hlg-scale "$hlg_scale" $decode_options
+    --avg "$avg" --hlg-scale "$hlg_scale" ${search_options[@]+"${search_options[@]}"} $decode_options
 done
 
 decodings=()
-for system in $systems; do decodings+=("$exp_dir/$system/decode"); done
+for system in "${run_names[@]}"; do decodings+=("$exp_dir/$system/decode"); done
+systems=${run_names[*]}
 summarize() {
   # shellcheck disable=SC2086  # a list of words
   python local/summarize_results.py --exp-dir "$exp_dir" --systems $systems \

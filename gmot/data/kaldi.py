@@ -52,7 +52,7 @@ def read_kaldi_part(folder: Path, name: str, num_jobs: int = 4) -> Part:
     broken: Dict[str, str] = {}
 
     def describe(item: Tuple[str, str]) -> Tuple[str, Any]:
-        return item[0], _describe_audio(item[0], folder / item[1])
+        return item[0], describe_audio(item[0], folder / item[1])
 
     with ThreadPoolExecutor(max(1, num_jobs)) as pool:
         described = pool.map(describe, wavs.items())
@@ -93,8 +93,8 @@ def read_kaldi_part(folder: Path, name: str, num_jobs: int = 4) -> Part:
     return part
 
 
-def _describe_audio(key: str, path: Path) -> Any:
-    """A recording, or the reason why there is none."""
+def describe_audio(key: str, path: Path) -> Any:
+    """A recording (lhotse's), or the reason why there is none."""
     from lhotse import Recording
 
     path = path.absolute()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from gmot.common import GmotError, PathLike, atomic_path, require_file
+from gmot.data.inventory import Inventory, Survey
 from gmot.data.kaldi import Part, read_kaldi_part, refuse_repeated
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,8 @@ def prepare_manifests(
     sampling_rate: int = 16000,
     normalize_command: Optional[str] = None,
     num_jobs: int = 4,
+    inventory: Optional[PathLike] = None,
+    strict: bool = False,
 ) -> List[Part]:
     """Make the manifests of a corpus.
 
@@ -93,6 +96,8 @@ def prepare_manifests(
       sampling_rate: in Hz, of all audio.
       normalize_command: shell command that filters one transcript a line.
       num_jobs: audio files opened at a time.
+      inventory: file with what the corpus should hold (``gmot.data.inventory``).
+      strict: that it holds something else is an error, not a warning.
 
     Returns:
       What was made, part by part.
@@ -100,10 +105,14 @@ def prepare_manifests(
     Raises:
       GmotError: an input is missing or contradictory, or nothing is left of a part.
     """
+    stock = Inventory.load(inventory) if inventory else None
+    survey = stock.survey(corpus_dir, parts) if stock else None
     if recipe is None:
         found = [read_kaldi_part(Path(corpus_dir) / part, part, num_jobs) for part in parts]
     else:
-        found = _run_recipe(recipe, corpus_dir, parts, num_jobs)
+        found = _run_recipe(recipe, corpus_dir, parts, num_jobs, survey)
+    if survey:
+        survey.account(found)
     for part in found:
         _check_audio(part, sampling_rate)
     if normalize_command is not None:
@@ -114,14 +123,21 @@ def prepare_manifests(
                 part.exclude(utterance, "empty transcript")
         _report(part)
     _refuse_shared_ids(found)
-    _write(found, Path(manifest_dir), prefix)
+    if stock and survey:
+        stock.compare(found, survey, strict)
+    _write(found, Path(manifest_dir), prefix, survey.without_audio() if survey else [])
     return found
 
 
 def _run_recipe(
-    recipe: str, corpus_dir: PathLike, parts: Sequence[str], num_jobs: int
+    recipe: str,
+    corpus_dir: PathLike,
+    parts: Sequence[str],
+    num_jobs: int,
+    survey: Optional[Survey] = None,
 ) -> List[Part]:
     import lhotse.recipes
+    from lhotse.audio.utils import AudioLoadingError
 
     prepare = getattr(lhotse.recipes, f"prepare_{recipe}", None)
     if prepare is None:
@@ -132,12 +148,20 @@ def _run_recipe(
     options = {}
     if "num_jobs" in inspect.signature(prepare).parameters:
         options["num_jobs"] = num_jobs
+    quiet = logging.getLogger()
+    level = quiet.level
     try:
+        if survey:  # which counts what the recipe would warn of, a line each
+            quiet.setLevel(logging.ERROR)
         manifests = prepare(corpus_dir, **options)
-    except (AssertionError, OSError, ValueError, KeyError) as error:
+    except (AssertionError, OSError, ValueError, LookupError, AudioLoadingError) as error:
+        if survey:
+            survey.refuse_broken_audio()
         raise GmotError(
             f"lhotse's recipe '{recipe}' cannot read {corpus_dir}: {type(error).__name__}: {error}"
         ) from error
+    finally:
+        quiet.setLevel(level)
     found = []
     for name in parts:
         if "supervisions" not in manifests.get(name, {}):
@@ -149,7 +173,8 @@ def _run_recipe(
         for kind in ("recordings", "supervisions"):
             table = getattr(part, kind)
             repeated = []
-            for item in manifests[name][kind]:
+            # Recipes go through folders in the file system's order.
+            for item in sorted(manifests[name][kind], key=lambda item: item.id):
                 if item.id in table:
                     repeated.append(item.id)
                 table[item.id] = item
@@ -244,7 +269,7 @@ def _refuse_shared_ids(parts: Sequence[Part]) -> None:
             )
 
 
-def _write(parts: Sequence[Part], manifest_dir: Path, prefix: str) -> None:
+def _write(parts: Sequence[Part], manifest_dir: Path, prefix: str, silent: Sequence[str]) -> None:
     from lhotse import RecordingSet, SupervisionSet
 
     for part in parts:
@@ -258,6 +283,7 @@ def _write(parts: Sequence[Part], manifest_dir: Path, prefix: str) -> None:
                 manifest.to_file(path)
     excluded = manifest_dir / "excluded.txt"
     lines = [f"{p.name}\t{key}\t{reason}\n" for p in parts for key, reason in p.excluded]
+    lines += [f"-\t{key}\ttranscript without audio\n" for key in silent]
     if lines:
         with atomic_path(excluded) as path:
             path.write_text("".join(lines), encoding="utf-8")

@@ -24,7 +24,7 @@ def get_parser() -> ArgumentParser:
     source.add_argument(
         "--kaldi-dir",
         metavar="DIR",
-        help="{train,dev,test}/{wav.scp,text}, audio of 16 kHz or more",
+        help="has {train,dev,test}/{wav.scp,text}",
     )
     parser.add_argument("--output", required=True, help="gets the tree, or the archives")
     parser.add_argument(

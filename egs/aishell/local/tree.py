@@ -54,11 +54,8 @@ def read_sample(folder: Path, counts: Sequence[int], only_chinese: bool = True) 
             f"{folder}: {len(utterances)} utterances can be used, {sum(counts)} are asked for. "
             "Give smaller --num-utterances."
         )
-    ends = np.cumsum(counts)
-    return {
-        part: utterances[end - count : end]
-        for part, count, end in zip(PARTS, counts, ends.tolist())
-    }
+    ends = np.cumsum(counts).tolist()
+    return {part: utterances[end - count : end] for part, count, end in zip(PARTS, counts, ends)}
 
 
 def read_kaldi(
@@ -124,9 +121,7 @@ def make_tree(
     else:
         for folder in ("data_aishell", "resource_aishell"):
             if (output / folder).exists():
-                raise GmotError(
-                    f"{output / folder} is there already. Delete it, or another --output."
-                )
+                raise GmotError(f"{output / folder} is there. Delete it, or give another --output.")
         with atomic_path(output / "data_aishell") as temporary:
             _write(temporary / "transcript" / Path(TRANSCRIPT).name, transcript.encode())
             for path, content in wavs:
@@ -167,7 +162,7 @@ def lexicon(words: set) -> str:
     from pypinyin import Style, pinyin
 
     lines = ["SIL sil\n", "<SPOKEN_NOISE> sil\n"]
-    for word in sorted(words | {character for word in words for character in word}):
+    for word in sorted(words.union(*words)):
         phones = []
         for (initial,), (final,) in zip(
             pinyin(word, style=Style.INITIALS, strict=False),
