@@ -3,16 +3,16 @@
 import copy
 import logging
 import time
-from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gmot.common import GmotError, PathLike, fingerprint
-from gmot.decode import graphs, lattice
+from gmot.common import GmotError, PathLike
+from gmot.decode import lattice
 from gmot.decode.candidates import Candidates
+from gmot.decode.graph_set import GraphSet
 from gmot.decode.greedy import ctc_greedy_search
 from gmot.decode.prefix_beam import ctc_prefix_beam_search
 from gmot.text.tokens import TokenTable, WordTable, pieces_to_text
@@ -126,29 +126,10 @@ class Decoder:
         self.beams: Dict[str, float] = dict(HLG_BEAMS, **beams)
         self.lm_scales: Sequence[float] = (hlg_scale,)
         self._reset()
-        if needed and graph_dir is None:
-            raise GmotError(f"{', '.join(methods)}: needs a folder with {needed[0]} (--graph-dir).")
-        if needed not in ([], ["H.pt"]) and words is None:
-            raise GmotError("HLG needs its words (words.txt in --lang-dir).")
         if "plm-rescoring" in self.methods and plm is None:
             raise GmotError("plm-rescoring: needs a masked language model (--teacher).")
-        self.graphs: Dict[str, Any] = {}
-        for name in needed:
-            self._load(name, Path(str(graph_dir)) / name, device)
+        self.graphs = GraphSet(needed, graph_dir, tokens, words, device)
         self.hlg_scale = hlg_scale
-
-    def _load(self, name: str, path: Path, device: Any) -> None:
-        if name == "G.pt":
-            assert self.words is not None
-            grammar = lattice.epsilon_back_off(
-                graphs.load_graph(path, None, self.words, device), self.words.ids[graphs.BACK_OFF]
-            )
-            self.graphs["G.pt"] = grammar
-            if "whole-lattice-rescoring" in self.methods:
-                self.graphs["whole"] = lattice.rescoring_grammar(grammar)
-        else:
-            words = None if name == "H.pt" else self.words
-            self.graphs[name] = graphs.load_graph(path, self.tokens, words, device)
 
     def _reset(self) -> None:
         self.seconds = {method: 0.0 for method in self.methods}
@@ -168,24 +149,11 @@ class Decoder:
     @hlg_scale.setter
     def hlg_scale(self, scale: float) -> None:
         self._hlg_scale = scale
-        if "HLG.pt" in self.graphs:
-            lattice.weigh(self.graphs["HLG.pt"], scale)
+        self.graphs.weigh(scale)
 
     def scales(self, method: str) -> Dict[str, float]:
         """The weights that a method has by itself, for :meth:`Candidates.best`."""
         return {"graph": self.hlg_scale} if method == "nbest" else {}
-
-    def fingerprints(self) -> Dict[str, str]:
-        """What the graphs with a language model in them are known by, whatever their scale."""
-        found = {}
-        for name in ("HLG.pt", "G.pt"):
-            if name in self.graphs:
-                graph = self.graphs[name]
-                scores = graph.lm_scores if name == "HLG.pt" else graph.scores
-                found[name] = fingerprint(
-                    *(t.detach().cpu().numpy().tobytes() for t in (graph.labels, scores))
-                )
-        return found
 
     def settings(self, method: str) -> Dict[str, float]:
         """What of the search a method's results depend on, for the record."""
@@ -242,8 +210,8 @@ class Decoder:
         """Rows of the batch to search together."""
         num, frames, _ = log_probs.shape
         step = max(1, num)
-        if "HLG.pt" in self.graphs:
-            graph = self.graphs["HLG.pt"]
+        graph = self.graphs.hlg
+        if graph is not None:
             branching = graph.num_arcs / max(1, graph.arcs.dim0())
             step = max(1, int(HLG_WORK / (branching * max(1, frames))))
         return [slice(first, first + step) for first in range(0, num, step)]
@@ -257,12 +225,12 @@ class Decoder:
         work["prefixes"] = ctc_prefix_beam_search(work["log_probs"], work["lens"], self.beam_size)
 
     def _h(self, work: Work) -> None:
-        found = lattice.search(work["log_probs"], work["lens"], self.graphs["H.pt"], **H_BEAMS)
+        found = lattice.search(work["log_probs"], work["lens"], self.graphs.h, **H_BEAMS)
         work["h"] = found.one_best()
 
     def _lattice(self, work: Work) -> None:
         work["lattice"] = lattice.search(
-            work["log_probs"], work["lens"], self.graphs["HLG.pt"], **self.beams
+            work["log_probs"], work["lens"], self.graphs.hlg, **self.beams
         )
 
     def _best(self, work: Work) -> None:
@@ -276,13 +244,13 @@ class Decoder:
 
     def _lm(self, work: Work) -> None:
         flat = lattice.score_labels(
-            self.graphs["G.pt"], [path.labels for paths in work["nbest"] for path in paths]
+            self.graphs.grammar, [path.labels for paths in work["nbest"] for path in paths]
         )
         scores = iter(flat)
         work["lm"] = [np.array([next(scores) for _ in paths]) for paths in work["nbest"]]
 
     def _whole(self, work: Work) -> None:
-        work["whole"] = work["lattice"].rescore(self.graphs["whole"], self.lm_scales)
+        work["whole"] = work["lattice"].rescore(self.graphs.looped_grammar, self.lm_scales)
 
     def _plm(self, work: Work) -> None:
         assert self.plm is not None

@@ -177,7 +177,7 @@ def _hlg_scale(
     file: "ScaleFile",
 ) -> float:
     """The one that is given, or of several the best on the part for scales."""
-    if len(args.hlg_scale) == 1 or "HLG.pt" not in decoder.graphs:
+    if len(args.hlg_scale) == 1 or decoder.graphs.hlg is None:
         return args.hlg_scale[0]
     if args.scale_part not in args.parts:
         return file.read([])["hlg"]["hlg"]
@@ -210,7 +210,7 @@ class ScaleFile:
         self.part = args.scale_part
         self.made_for = {
             "model": fingerprint(*(t.cpu().numpy().tobytes() for t in model.state_dict().values())),
-            **decoder.fingerprints(),
+            **decoder.graphs.fingerprints(),
         }
 
     def write(self, hlg_scale: float, scales: Scales) -> None:

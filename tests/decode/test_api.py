@@ -68,7 +68,7 @@ def test_one_best_gives_the_words_and_may_be_split(graphs, monkeypatch):
     x = log_probs(5, 9)
     found = decoder(["1best"], graphs, hlg_scale=1.0)
     texts = found.texts(x, LENS)
-    paths = lattice.search(x, LENS, found.graphs["HLG.pt"]).one_best()
+    paths = lattice.search(x, LENS, found.graphs.hlg).one_best()
     assert texts["1best"] == ["".join(WORDS.decode(ids)) for ids in paths]
     assert any(len(ids) > 1 for ids in paths)
     monkeypatch.setattr("gmot.decode.api.HLG_WORK", 1)
@@ -147,7 +147,7 @@ def test_acoustic_scores_of_nbest_lists_are_those_of_the_best_alignment(graphs):
     x = log_probs(3, 6, scale=1.0)
     lens = torch.tensor([6, 4, 5])
     found = decoder(["nbest"], graphs, hlg_scale=0.5, **WIDE)
-    paths = lattice.search(x, lens, found.graphs["HLG.pt"], **WIDE).nbest(50, 0.5)
+    paths = lattice.search(x, lens, found.graphs.hlg, **WIDE).nbest(50, 0.5)
     for row, n, listed in zip(x, lens, paths):
         for path in listed:
             pieces = [

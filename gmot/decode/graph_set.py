@@ -1,0 +1,72 @@
+"""The graphs that some decoding methods need, loaded from one folder."""
+
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence
+
+from gmot.common import GmotError, PathLike, fingerprint
+from gmot.decode import lattice
+from gmot.decode.graphs import BACK_OFF, load_graph
+from gmot.text.tokens import TokenTable, WordTable
+
+
+class GraphSet:
+    """H, HLG and G, as far as they are asked for.
+
+    Args:
+      names: of ``H.pt``, ``HLG.pt``, ``G.pt``.
+      folder: has them.
+      tokens: the model's outputs.
+      words: of HLG and G.
+      device: where they go.
+
+    Attributes:
+      h, hlg: k2.Fsa, or None.
+      grammar: G, for :func:`gmot.decode.lattice.score_labels`, or None.
+      looped_grammar: G, for :meth:`gmot.decode.lattice.Lattices.rescore`, or None.
+
+    Raises:
+      GmotError: the folder or the words are not given, a graph is missing or of
+        another lang folder, or no k2.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        folder: Optional[PathLike],
+        tokens: TokenTable,
+        words: Optional[WordTable],
+        device: Any,
+    ):
+        self.h = self.hlg = self.grammar = self.looped_grammar = None
+        if not names:
+            return
+        if folder is None:
+            raise GmotError(f"decoding needs a folder with {', '.join(names)} (--graph-dir).")
+        if words is None and set(names) != {"H.pt"}:
+            raise GmotError("HLG needs its words (words.txt in --lang-dir).")
+        if "H.pt" in names:
+            self.h = load_graph(Path(folder) / "H.pt", tokens, None, device)
+        if "HLG.pt" in names:
+            self.hlg = load_graph(Path(folder) / "HLG.pt", tokens, words, device)
+        if "G.pt" in names:
+            assert words is not None
+            plain = load_graph(Path(folder) / "G.pt", None, words, device)
+            self.grammar = lattice.epsilon_back_off(plain, words.ids[BACK_OFF])
+            self.looped_grammar = lattice.rescoring_grammar(self.grammar)
+
+    def weigh(self, hlg_scale: float) -> None:
+        """Weigh HLG's language model."""
+        if self.hlg is not None:
+            lattice.weigh(self.hlg, hlg_scale)
+
+    def fingerprints(self) -> Dict[str, str]:
+        """What the graphs with a language model in them are known by, whatever their weight."""
+        known = {}
+        if self.hlg is not None:
+            known["HLG.pt"] = (self.hlg.labels, self.hlg.lm_scores)
+        if self.grammar is not None:
+            known["G.pt"] = (self.grammar.labels, self.grammar.scores)
+        return {
+            name: fingerprint(*(t.detach().cpu().numpy().tobytes() for t in tensors))
+            for name, tensors in known.items()
+        }
