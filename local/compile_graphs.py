@@ -18,6 +18,11 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--lang-dir", required=True, help="has tokens, words and lexicon")
     parser.add_argument("--arpa", required=True, help="language model over the words, for HLG")
     parser.add_argument("--rescore-arpa", help="larger language model, for G; default: --arpa")
+    parser.add_argument(
+        "--max-arcs",
+        type=int,
+        help="refuse an HLG of more arcs; default: 200 million, 17 GB of memory while it is made",
+    )
     parser.add_argument("--graph-dir", required=True, help="gets H.pt, HLG.pt and G.pt")
     return parser
 
@@ -26,7 +31,7 @@ def main() -> None:
     args = get_parser().parse_args()
     import logging
 
-    from gmot.decode.graphs import compile_g, compile_h, compile_hlg, save_graph
+    from gmot.decode.graphs import MAX_ARCS, compile_g, compile_h, compile_hlg, save_graph
     from gmot.text.lexicon import Lexicon
     from gmot.text.tokens import TokenTable, WordTable
 
@@ -34,15 +39,18 @@ def main() -> None:
     tokens = TokenTable.load(lang_dir / "tokens.txt")
     words = WordTable.load(lang_dir / "words.txt")
     lexicon = Lexicon.load(lang_dir / "lexicon.txt")
-    h = compile_h(len(tokens))
-    logging.info("H: %d tokens, %d arcs", len(tokens), h.num_arcs)
-    hlg = compile_hlg(lexicon, tokens, words, args.arpa)
-    g = compile_g(words, args.rescore_arpa or args.arpa)
-    save_graph(graph_dir / "H.pt", h, tokens)
-    save_graph(graph_dir / "HLG.pt", hlg, tokens, words)
-    save_graph(graph_dir / "G.pt", g, None, words)
-    logging.info("G: %d arcs", g.num_arcs)
-    logging.info("%s: HLG: %d words, %d arcs", graph_dir, len(lexicon), hlg.num_arcs)
+
+    def save(name, graph, *tables):
+        path = graph_dir / name
+        save_graph(path, graph, *tables)
+        size = path.stat().st_size / 1e6
+        logging.info("%s: %s arcs, %.1f MB", path, f"{graph.num_arcs:,}", size)
+
+    # One after the other: HLG takes the memory of the others many times over.
+    save("G.pt", compile_g(words, args.rescore_arpa or args.arpa), None, words)
+    max_arcs = MAX_ARCS if args.max_arcs is None else args.max_arcs
+    save("HLG.pt", compile_hlg(lexicon, tokens, words, args.arpa, max_arcs), tokens, words)
+    save("H.pt", compile_h(len(tokens)), tokens)
 
 
 if __name__ == "__main__":

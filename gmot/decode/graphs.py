@@ -1,20 +1,24 @@
 """The decoding graphs H, HLG and G: compiled, written, read. Needs k2."""
 
+import logging
 import tempfile
+import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
 
 from gmot.common import GmotError, PathLike, atomic_path, require_file
+from gmot.decode.epsilon import remove_epsilon_backward
 from gmot.decode.k2_import import import_k2
+from gmot.decode.lexicon_fst import BACK_OFF, compile_l
 from gmot.text.lexicon import Lexicon
 from gmot.text.ngram import read_arpa
-from gmot.text.tokens import BLANK, TokenTable, WordTable
+from gmot.text.tokens import TokenTable, WordTable
 
-BACK_OFF = "#0"
 MAX_H_TOKENS = 10000
+MAX_ARCS = 200_000_000  # 17 GB while HLG is made
 _FORMAT = "gmot-graph-1"
 
 
@@ -43,40 +47,100 @@ def compile_h(num_tokens: int) -> Any:
     return import_k2().ctc_topo(max_token=num_tokens - 1, modified=False)
 
 
-def compile_hlg(lexicon: Lexicon, tokens: TokenTable, words: WordTable, arpa: PathLike) -> Any:
-    """Compose topology, lexicon and language model.
+def compile_hlg(
+    lexicon: Lexicon,
+    tokens: TokenTable,
+    words: WordTable,
+    arpa: PathLike,
+    max_arcs: int = MAX_ARCS,
+) -> Any:
+    """Compose topology, lexicon and language model; log how large each step is.
 
     Args:
       lexicon: spelled in ``tokens``, its words in ``words``.
       tokens: outputs of the model.
       words: must have every word of the language model.
       arpa: an ARPA file; its probabilities become natural logarithms.
+      max_arcs: refuse a graph of more arcs, before it is composed. Making takes about 85 bytes
+        an arc, the file 20.
     Returns:
-      k2.Fsa with words as ragged ``aux_labels``, sorted by arcs.
+      k2.Fsa with words as ``aux_labels``, sorted by arcs.
     Raises:
       GmotError: the parts do not fit each other, the ARPA file is missing or
-        broken, or no k2.
+        broken, the graph would be too large, or no k2.
     """
     k2 = import_k2()
-    first_disambig = len(tokens)
-    lexicon_fst = k2.arc_sort(_lexicon_fst(lexicon, tokens, words))
+    clock = _Clock()
+    lexicon_fst = k2.arc_sort(compile_l(lexicon, tokens, words))
+    clock.log("L", lexicon_fst, f"{len(lexicon)} words")
     grammar = compile_g(words, arpa)
-    back_off = grammar.labels == words.ids[BACK_OFF]
-    grammar.aux_labels = grammar.labels.masked_fill(back_off, 0)
+    clock.log("G", grammar)
+    _guard(f"{arpa}: LG", _lg_arcs(grammar, lexicon, words), max_arcs)
+    grammar.aux_labels = grammar.labels.masked_fill(grammar.labels == words.ids[BACK_OFF], 0)
     lg = k2.connect(k2.compose(lexicon_fst, grammar))
     if lg.num_arcs == 0:
         raise GmotError(f"{arpa}: lexicon and language model share no sentence.")
     lg = k2.connect(k2.determinize(lg))
+    clock.log("LG, determinized", lg)
     # In-place edits of labels leave k2's cached properties stale: edit a copy.
     labels = lg.labels.clone()
-    labels[labels >= first_disambig] = 0
+    labels[labels >= len(tokens)] = 0
     lg.labels = labels
-    lg = k2.connect(k2.remove_epsilon(lg))
-    if not isinstance(lg.aux_labels, Tensor):  # it is one if nothing had to be removed
-        lg.aux_labels = lg.aux_labels.remove_values_eq(0)
-    lg = k2.arc_sort(lg)
+    lg = k2.arc_sort(remove_epsilon_backward(lg))
+    clock.log("LG, without epsilons", lg)
+    _guard(f"{arpa}: HLG", _hlg_arcs(lg, len(tokens)), max_arcs)
     hlg = k2.compose(compile_h(len(tokens)), lg, inner_labels="tokens")
-    return k2.arc_sort(k2.connect(hlg))
+    del lg, hlg.tokens
+    hlg = k2.arc_sort(k2.connect(hlg))
+    clock.log("HLG", hlg)
+    return hlg
+
+
+class _Clock:
+    """Logs what each step of a composition made, and how long it took."""
+
+    def __init__(self) -> None:
+        self.before = time.monotonic()
+
+    def log(self, what: str, graph: Any, more: str = "") -> None:
+        now = time.monotonic()
+        size = f"{graph.shape[0]:,} states, {graph.num_arcs:,} arcs"
+        logging.info(
+            "%s: %s, %.1f s", what, ", ".join(filter(None, [more, size])), now - self.before
+        )
+        self.before = now
+
+
+def _lg_arcs(grammar: Any, lexicon: Lexicon, words: WordTable) -> int:
+    """An upper bound of the arcs of L composed with G: each word of G is spelled."""
+    lengths = torch.ones(len(words) + 1, dtype=torch.long)  # the last one is that of label -1
+    for word, pieces in lexicon.spellings.items():
+        lengths[words.ids[word]] = len(pieces) + 1  # and a disambiguation symbol
+    return int(lengths[grammar.labels.long()].sum())
+
+
+def _hlg_arcs(lg: Any, num_tokens: int) -> int:
+    """The arcs of H composed with LG, but for the few that would repeat a token.
+
+    A state of LG stands there once for each token that enters it, and once for
+    the blank; each time with its own arcs, the blank's and that of the repeated token.
+    """
+    arcs = lg.arcs.values()[:, :3].long()
+    leaving = torch.bincount(arcs[:, 0], minlength=lg.shape[0])
+    arcs = arcs[arcs[:, 2] > 0]
+    entered = torch.unique(arcs[:, 1] * num_tokens + arcs[:, 2]) // num_tokens
+    return int((leaving[entered] + 2).sum() + (leaving + 1).sum())
+
+
+def _guard(what: str, num_arcs: int, max_arcs: int) -> None:
+    logging.info("%s: up to %s arcs, %.1f GB to make it", what, f"{num_arcs:,}", num_arcs * 85e-9)
+    if num_arcs > max_arcs:
+        raise GmotError(
+            f"{what} would have {num_arcs:,} arcs, at most {max_arcs:,} are allowed (about "
+            f"{num_arcs * 85e-9:.0f} GB of memory to make it). Prune its language model "
+            "(local/make_ngram.py --max-ngrams or --prune): rescoring with the large one, which "
+            "stays whole, recovers what is lost. Or, where memory allows, raise --max-arcs."
+        )
 
 
 def compile_g(words: WordTable, arpa: PathLike) -> Any:
@@ -109,63 +173,6 @@ def compile_g(words: WordTable, arpa: PathLike) -> Any:
         text = kaldilm.arpa2fst(str(arpa), disambig_symbol=BACK_OFF, read_symbol_table=str(symbols))
     graph = k2.Fsa.from_openfst(text, acceptor=False)
     return k2.arc_sort(k2.Fsa(graph.arcs))
-
-
-def _lexicon_fst(lexicon: Lexicon, tokens: TokenTable, words: WordTable) -> Any:
-    """Pieces in, words out, with the disambiguation symbols that make it determinizable."""
-    lacking = [w for w in lexicon.words if w not in words]
-    strange = sorted(
-        {p for s in lexicon.spellings.values() for p in s if p not in tokens or p == BLANK}
-    )
-    if lacking or strange:
-        raise GmotError(
-            f"lexicon: words that words.txt lacks: {lacking[:5]}; pieces that are no outputs of "
-            f"the model: {strange[:5]}. Make the lang folder again (local/prepare_lang.py)."
-        )
-    arcs: List[Tuple[int, int, int, int]] = []  # source, destination, piece, word
-    loop, next_state = 0, 1
-    for word, pieces in _disambiguate(lexicon, len(tokens)):
-        ids = [tokens.ids[p] if isinstance(p, str) else p for p in pieces]
-        output, source = words.ids[word], loop
-        for position, label in enumerate(ids):
-            last = position == len(ids) - 1
-            arcs.append((source, loop if last else next_state, label, output))
-            source, output = next_state, 0
-            next_state += 0 if last else 1
-    arcs.append((loop, loop, len(tokens), words.ids[BACK_OFF]))
-    arcs.append((loop, next_state, -1, -1))
-    return _fst(arcs)
-
-
-def _disambiguate(lexicon: Lexicon, first: int) -> List[Tuple[str, list]]:
-    """Append ``#1, #2, ...`` where a spelling is another's too, or begins another's.
-
-    ``#0`` (the id ``first``) is the language model's back-off.
-    """
-    beginnings = {tuple(s[:n]) for s in lexicon.spellings.values() for n in range(1, len(s))}
-    used: Dict[Tuple[str, ...], int] = {}
-    same: Dict[Tuple[str, ...], int] = {}
-    for spelling in map(tuple, lexicon.spellings.values()):
-        same[spelling] = same.get(spelling, 0) + 1
-    result = []
-    for word, pieces in lexicon.spellings.items():
-        spelling: list = list(pieces)
-        key = tuple(pieces)
-        if same[key] > 1 or key in beginnings:
-            used[key] = used.get(key, 0) + 1
-            spelling.append(first + used[key])
-        result.append((word, spelling))
-    return result
-
-
-def _fst(arcs: List[Tuple[int, int, int, int]]) -> Any:
-    """k2.Fsa of (source, destination, label, aux label) arcs without scores; the last state is
-    final."""
-    table = torch.tensor(arcs, dtype=torch.int32)
-    table = table[torch.sort(table[:, 0], stable=True).indices]
-    without_scores = torch.zeros_like(table[:, :1])
-    packed = torch.cat([table[:, :3], without_scores], dim=1)
-    return import_k2().Fsa(packed.contiguous(), aux_labels=table[:, 3].contiguous())
 
 
 def save_graph(
