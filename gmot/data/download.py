@@ -1,5 +1,6 @@
 """Archives of a corpus: fetched, checked by their MD5, unpacked; whole or not at all."""
 
+import errno
 import gzip
 import hashlib
 import http.client
@@ -26,6 +27,7 @@ TRIES = 5  # of a download that makes no progress
 TIMEOUT = 60  # seconds without a byte
 PAUSE = 2.0  # seconds before the second try; then twice as long, and so on
 NESTED = ("*.tar.gz", "*.tgz")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SUMS = "md5sum.txt"
 _BROKEN = (EOFError, OSError, tarfile.TarError, zlib.error)
 
@@ -147,7 +149,7 @@ def download(url: str, path: PathLike, md5: str) -> None:
                 ) from None
             trouble: Exception = error
         except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, OSError) and error.errno is not None and error.filename:
+            if isinstance(error, OSError) and (error.filename or error.errno in NO_ROOM):
                 raise GmotError(f"{part}: cannot be written ({error}).") from None
             trouble = error
         failures = 1 if part.exists() and part.stat().st_size > before else failures + 1
@@ -195,9 +197,7 @@ def _fetch(url: str, part: Path) -> None:
                 desc=part.name, total=total, initial=start, unit="B", unit_scale=True, disable=None
             ) as bar,
         ):
-            if not bar.disable or total is None:
-                pass
-            else:
+            if bar.disable and total is not None:
                 log.info("%s: %.1f of %.1f MB are to come", url, (total - start) / 1e6, total / 1e6)
             for chunk in iter(lambda: answer.read(CHUNK), b""):
                 file.write(chunk)
@@ -278,7 +278,7 @@ def _extract(
     except FileExistsError as error:
         raise GmotError(f"{name}: two files of the name {error.filename}.") from None
     except _BROKEN as error:
-        if isinstance(error, OSError) and error.filename:
+        if isinstance(error, OSError) and (error.filename or error.errno in NO_ROOM):
             raise GmotError(f"{name}: cannot be unpacked ({error}).") from None
         raise GmotError(
             f"{name}: cut off or damaged ({type(error).__name__}: {error}). Get it again; nothing "
