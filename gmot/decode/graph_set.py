@@ -5,7 +5,8 @@ from typing import Any, Dict, Optional, Sequence
 
 from gmot.common import GmotError, PathLike, fingerprint
 from gmot.decode import lattice
-from gmot.decode.graphs import BACK_OFF, load_graph
+from gmot.decode.graphs import load_graph
+from gmot.decode.lexicon_fst import BACK_OFF
 from gmot.text.tokens import TokenTable, WordTable
 
 

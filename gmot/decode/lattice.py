@@ -21,9 +21,7 @@ class Path(NamedTuple):
     Attributes:
       labels: outputs of the graph: words of HLG, tokens of H.
       acoustic: of the acoustic model.
-      graph: of the graph's language model, unscaled. Where homophones meet in a
-        back-off state, HLG keeps the better one alone (k2's remove_epsilon), and
-        the other goes a way round: its score is then lower than the model's.
+      graph: of the graph's language model, unscaled.
     """
 
     labels: Tuple[int, ...]

@@ -107,7 +107,8 @@ def test_transcripts_without_recording_are_told_by_speaker(corpus, caplog):
 
 
 def test_strict_stops_and_writes_nothing(corpus):
-    edit(transcripts(corpus), lambda text: text.replace("BAC009S0764W0121 今天", "BAC009S0764W0121"))
+    name = "BAC009S0764W0121"
+    edit(transcripts(corpus), lambda text: text.replace(f"{name} 今天", name))
     with pytest.raises(GmotError, match="test: 6 of 8 characters.*without --strict"):
         prepare(corpus, strict=True)
     assert not (corpus.parent / "manifests").exists()

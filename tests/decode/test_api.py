@@ -141,6 +141,20 @@ def test_language_model_scores_of_nbest_lists_are_the_model_s(graphs, tmp_path):
     assert checked > 50
 
 
+@pytest.mark.parametrize("order", [2, 3])
+def test_graph_scores_of_nbest_lists_are_the_model_s(tmp_path, order):
+    """Of homophones that back off too, which a graph may lose: 1best does not need them."""
+    pytest.importorskip("k2")
+    model, _ = language_model(compile_all(tmp_path, order), order)
+    found = decoder(["nbest"], tmp_path, hlg_scale=0.5, **WIDE)
+    paths = lattice.search(log_probs(5, 9, scale=1.0), LENS, found.graphs.hlg, **WIDE)
+    for listed in paths.nbest(100, 0.3):
+        for path in listed:
+            if path.labels:
+                exact = model.sentence_log10_prob(WORDS.decode(path.labels)) * math.log(10)
+                assert path.graph == pytest.approx(exact, abs=1e-3) or path.graph > exact
+
+
 def test_acoustic_scores_of_nbest_lists_are_those_of_the_best_alignment(graphs):
     from test_lattice import viterbi
 
