@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gmot.common import GmotError, PathLike
 from gmot.decode import lattice
-from gmot.decode.candidates import Candidates
+from gmot.decode.candidates import Candidates, Weights
 from gmot.decode.graph_set import GraphSet
 from gmot.decode.greedy import ctc_greedy_search
 from gmot.decode.prefix_beam import ctc_prefix_beam_search
@@ -30,12 +30,9 @@ STEPS: Dict[str, Tuple[str, ...]] = {
     "plm-rescoring": ("lattice", "nbest", "lm", "plm"),
 }
 METHODS = tuple(STEPS)
-# Scores whose weights are to be found on dev (gmot.decode.candidates.search_scales).
-SCALES: Dict[str, Tuple[str, ...]] = {
-    "nbest-rescoring": ("lm",),
-    "whole-lattice-rescoring": ("lm",),
-    "plm-rescoring": ("lm", "plm"),
-}
+# What is tried on dev for the language models that rescore.
+LM_SCALES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3, 1.7, 2.0)
+PLM_SCALES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5)
 _GRAPH_OF_STEP = {"h": "H.pt", "lattice": "HLG.pt", "lm": "G.pt", "whole": "G.pt"}
 
 # From every state of H every token can follow, so the best path is at the top
@@ -51,6 +48,27 @@ HLG_BEAMS = dict(search_beam=20.0, output_beam=8.0, min_active_states=30, max_ac
 HLG_WORK = 40000
 
 Work = Dict[str, Any]
+
+
+def weightings(method: str, hlg_scale: float) -> List[Weights]:
+    """What a method may do with the scores of its candidates, to be chosen from on dev.
+
+    Rescoring may keep HLG's own scores, which stand first: then it finds what
+    ``1best`` finds, and does no worse on dev.
+
+    Args:
+      method: of :data:`METHODS`.
+      hlg_scale: weight of HLG's scores.
+    Returns:
+      One for methods that leave nothing to be chosen.
+    """
+    own = {"graph": hlg_scale}
+    rescored: List[Weights] = [own, *({"lm": scale} for scale in LM_SCALES)]
+    if method in ("nbest-rescoring", "whole-lattice-rescoring"):
+        return rescored
+    if method == "plm-rescoring":
+        return [{**weights, "plm": scale} for weights in rescored for scale in PLM_SCALES]
+    return [own if method == "nbest" else {}]
 
 
 def graphs_needed(methods: Sequence[str]) -> List[str]:
@@ -90,7 +108,7 @@ class Decoder:
         max_active_states`` for HLG (:func:`gmot.decode.lattice.search`).
 
     Attributes:
-      lm_scales: weights of G for which ``whole-lattice-rescoring`` gives candidates.
+      whole_weightings: those for which ``whole-lattice-rescoring`` gives candidates.
       seconds: method -> wall time; of a shared step all who share it bear the whole.
       num_empty: method -> utterances for which no path of the graph survived; they
         were answered by greedy search.
@@ -124,7 +142,7 @@ class Decoder:
         self.plm = plm
         self.num_plm_paths = num_plm_paths
         self.beams: Dict[str, float] = dict(HLG_BEAMS, **beams)
-        self.lm_scales: Sequence[float] = (hlg_scale,)
+        self.whole_weightings = weightings("whole-lattice-rescoring", hlg_scale)
         self._reset()
         if "plm-rescoring" in self.methods and plm is None:
             raise GmotError("plm-rescoring: needs a masked language model (--teacher).")
@@ -150,10 +168,6 @@ class Decoder:
     def hlg_scale(self, scale: float) -> None:
         self._hlg_scale = scale
         self.graphs.weigh(scale)
-
-    def scales(self, method: str) -> Dict[str, float]:
-        """The weights that a method has by itself, for :meth:`Candidates.best`."""
-        return {"graph": self.hlg_scale} if method == "nbest" else {}
 
     def settings(self, method: str) -> Dict[str, float]:
         """What of the search a method's results depend on, for the record."""
@@ -200,9 +214,9 @@ class Decoder:
         return found
 
     def texts(self, log_probs: Tensor, lens: Tensor) -> Dict[str, List[str]]:
-        """The texts of a batch by methods that have no scales to be found, nor need references."""
+        """The texts of a batch, where no weights were found on dev: by HLG's own scores."""
         return {
-            method: [c.text(self.scales(method)) for c in candidates]
+            method: [c.text(weightings(method, self.hlg_scale)[0]) for c in candidates]
             for method, candidates in self(log_probs, lens).items()
         }
 
@@ -250,7 +264,7 @@ class Decoder:
         work["lm"] = [np.array([next(scores) for _ in paths]) for paths in work["nbest"]]
 
     def _whole(self, work: Work) -> None:
-        work["whole"] = work["lattice"].rescore(self.graphs.looped_grammar, self.lm_scales)
+        work["whole"] = work["lattice"].rescore(self.graphs.looped_grammar, self.whole_weightings)
 
     def _plm(self, work: Work) -> None:
         assert self.plm is not None
@@ -272,14 +286,14 @@ class Decoder:
                 None if i is None else Candidates.single(self._words_text(i)) for i in work["best"]
             ]
         elif method == "whole-lattice-rescoring":
-            found = [self._listed(paths, lm=[p.graph for p in paths]) for paths in work["whole"]]
+            found = [self._listed(paths, lm=[p.lm for p in paths]) for paths in work["whole"]]
         else:
             found = []
             for i, paths in enumerate(work["nbest"]):
                 if method == "plm-rescoring":
                     paths = paths[: self.num_plm_paths]
                 columns = {step: work[step][i][: len(paths)] for step in STEPS[method][2:]}
-                found.append(self._listed(paths, graph=[p.graph for p in paths], **columns))
+                found.append(self._listed(paths, **columns))
         return self._filled(method, found, work)
 
     def _listed(
@@ -287,7 +301,7 @@ class Decoder:
     ) -> Optional[Candidates]:
         if not paths:
             return None
-        columns["acoustic"] = [p.acoustic for p in paths]
+        columns.update(acoustic=[p.acoustic for p in paths], graph=[p.graph for p in paths])
         return Candidates(
             tuple(self._words_text(p.labels) for p in paths),
             {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()},

@@ -6,7 +6,7 @@ apart from what the acoustic model gives, so that both can be weighed anew.
 """
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -22,11 +22,13 @@ class Path(NamedTuple):
       labels: outputs of the graph: words of HLG, tokens of H.
       acoustic: of the acoustic model.
       graph: of the graph's language model, unscaled.
+      lm: of the language model that rescored, where one did.
     """
 
     labels: Tuple[int, ...]
     acoustic: float
     graph: float
+    lm: float = 0.0
 
 
 def weigh(graph: Any, scale: float) -> Any:
@@ -137,15 +139,16 @@ class Lattices:
             for labels, total, w, g in zip(outputs, totals, weighted, graph)
         ]
 
-    def rescore(self, grammar: Any, scales: Sequence[float]) -> List[List[Path]]:
-        """The best path of each whole lattice under another language model.
+    def rescore(self, grammar: Any, weightings: Sequence[Mapping[str, float]]) -> List[List[Path]]:
+        """The best paths of each whole lattice with another language model in it.
 
         Args:
           grammar: :func:`rescoring_grammar`'s.
-          scales: weights of it, each instead of the graph's.
+          weightings: weights of the scores ``graph`` and ``lm``; one that is not
+            named weighs nothing. There is a best path for each of them.
         Returns:
-          For each utterance the best paths of the scales, without repeats, with
-          the grammar's score; none where no path survived.
+          For each utterance the best paths, without repeats; none where no path
+          survived.
         """
         k2 = import_k2()
         results: List[List[Path]] = [[] for _ in range(self.num_utterances)]
@@ -153,28 +156,30 @@ class Lattices:
             results[row] = [Path((), 0.0, 0.0)]
         if self.fsa is None:
             return results
-        acoustic = self.fsa.clone()
-        acoustic.scores = acoustic.scores - acoustic.graph_scores
-        del acoustic.lm_scores, acoustic.graph_scores
+        first = self.fsa.clone()
+        first.scores = first.scores - first.graph_scores
+        first.graph_lm = first.lm_scores.clone()
+        del first.lm_scores, first.graph_scores
         # Loops let a word of one frame be followed by another without a frame between them in
         # which the grammar could back off.
-        inverted = k2.add_epsilon_self_loops(k2.invert(acoustic))
+        inverted = k2.add_epsilon_self_loops(k2.invert(first))
         to_grammar = torch.zeros(inverted.shape[0], dtype=torch.int32, device=inverted.device)
         lattice = k2.intersect_device(grammar, inverted, to_grammar, sorted_match_a=True)
         lattice = k2.top_sort(k2.connect(k2.remove_epsilon_self_loops(k2.connect(lattice))))
-        scores = lattice.scores - lattice.lm_scores
+        lattice.acoustic = lattice.scores - lattice.lm_scores
         found: List[Dict[Tuple[int, ...], Path]] = [{} for _ in self.rows]
-        for scale in scales:
-            lattice.scores = scores + scale * lattice.lm_scores
+        for weights in weightings:
+            lattice.scores = (
+                lattice.acoustic
+                + weights.get("graph", 0.0) * lattice.graph_lm
+                + weights.get("lm", 0.0) * lattice.lm_scores
+            )
             best = k2.shortest_path(lattice, use_double_scores=True)
-            language = _sums(best, best.lm_scores)
-            totals = _sums(best, best.scores)
-            labels = _labels(best)
-            for position, arcs in enumerate(_num_arcs(best)):
+            columns = (best.acoustic, best.graph_lm, best.lm_scores)
+            scores = zip(*(_sums(best, column) for column in columns))
+            for paths, arcs, labels, of_path in zip(found, _num_arcs(best), _labels(best), scores):
                 if arcs:
-                    lm = language[position]
-                    path = Path(tuple(labels[position]), totals[position] - scale * lm, lm)
-                    found[position].setdefault(path.labels, path)
+                    paths.setdefault(tuple(labels), Path(tuple(labels), *of_path))
         for row, paths in zip(self.rows, found):
             results[row] = list(paths.values())
         return results

@@ -4,15 +4,15 @@ import logging
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from gmot.common import GmotError
-from gmot.decode.api import SCALES, Decoder, synchronize
-from gmot.decode.candidates import Candidates, search_scales
+from gmot.decode.api import Decoder, synchronize, weightings
+from gmot.decode.candidates import Candidates, Weights, search_weights
 
 Batch = Tuple[Sequence[str], Tensor, Tensor]  # ids, features (N, T, F), lens (N,)
 
@@ -39,19 +39,18 @@ class PartResult:
     decoding_seconds: Dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float = 0.0
 
-    def search_scales(self) -> Dict[str, Dict[str, float]]:
-        """The scales with the fewest errors on this part, for the methods that have some."""
+    def search_weights(self, hlg_scale: float) -> Dict[str, Weights]:
+        """Method -> the weights of its scores that make the fewest errors on this part."""
         return {
-            method: search_scales(self.candidates[method], self.refs, SCALES[method])
-            for method in self.candidates
-            if method in SCALES
+            method: search_weights(found, self.refs, weightings(method, hlg_scale))
+            for method, found in self.candidates.items()
         }
 
-    def hypotheses(self, method: str, scales: Mapping[str, float]) -> Dict[str, str]:
-        """Utterance -> text, by a method with its scales."""
+    def hypotheses(self, method: str, weights: Weights) -> Dict[str, str]:
+        """Utterance -> text, by a method with weights for its scores."""
         if method == "nbest-oracle":
             return {key: c.closest(self.refs[key]) for key, c in self.candidates[method].items()}
-        return {key: c.text(scales) for key, c in self.candidates[method].items()}
+        return {key: c.text(weights) for key, c in self.candidates[method].items()}
 
 
 @torch.no_grad()

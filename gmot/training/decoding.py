@@ -3,21 +3,19 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 
 from gmot.common import GmotError, fingerprint, read_json, write_json
 from gmot.data.datamodule import AsrDataModule
-from gmot.decode.api import SCALES, STEPS, Decoder, graphs_needed
-from gmot.decode.candidates import GRIDS
+from gmot.decode.api import STEPS, Decoder, graphs_needed, weightings
+from gmot.decode.candidates import Weights
 from gmot.decode.part import PartResult, decode_part, search_hlg_scale
 from gmot.scoring import update_results, write_result_files
 from gmot.text.tokens import TokenTable, WordTable
 from gmot.training.checkpoint import load_for_decoding
 from gmot.training.environment import choose_device, command, environment
-
-Scales = Dict[str, Dict[str, float]]  # method -> name of a score -> its weight
 
 
 def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
@@ -69,16 +67,17 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
     suffix = f"epoch-{config['epoch']}-avg-{config['avg']}"
     file = ScaleFile(exp_dir / "scales.json", args, model, decoder)
     decoder.hlg_scale = _hlg_scale(args, model, data, decoder, device, file)
-    to_find = set(decoder.methods) & set(SCALES)
-    scales: Optional[Scales] = None
+    weights: Optional[Dict[str, Weights]] = None
     records = []
     # The part on which scales are found goes first.
     for part in sorted(dict.fromkeys(args.parts), key=lambda p: p != args.scale_part):
-        if scales is None and part != args.scale_part and to_find:
-            scales = file.read(decoder.methods)
+        if weights is None and part != args.scale_part and _to_find(decoder):
+            weights = file.read(decoder.methods)
         whole = "whole-lattice-rescoring"
         if whole in decoder.methods:
-            decoder.lm_scales = GRIDS["lm"] if scales is None else (scales[whole]["lm"],)
+            decoder.whole_weightings = (
+                weightings(whole, decoder.hlg_scale) if weights is None else [weights[whole]]
+            )
         decoded = decode_part(
             model,
             data.eval_dataloader(part),
@@ -87,15 +86,14 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
             num_utterances=data.num_utterances(part),
             description=part,
         )
-        if part == args.scale_part and "HLG.pt" in needed:
-            scales = decoded.search_scales()
-            file.write(decoder.hlg_scale, scales)
+        if part == args.scale_part and decoder.graphs.hlg is not None:
+            weights = decoded.search_weights(decoder.hlg_scale)
+            file.write(decoder.hlg_scale, weights)
         for method in decoder.methods:
-            weights = {**decoder.scales(method), **(scales or {}).get(method, {})}
-            hyps = decoded.hypotheses(method, weights)
+            chosen = (weights or {}).get(method, weightings(method, decoder.hlg_scale)[0])
+            hyps = decoded.hypotheses(method, chosen)
             result = write_result_files(exp_dir / method, part, suffix, decoded.refs, hyps)
-            used = {"hlg": decoder.hlg_scale} if "lattice" in STEPS[method] else {}
-            used.update((scales or {}).get(method, {}))
+            used = {"hlg": decoder.hlg_scale, **chosen} if "lattice" in STEPS[method] else {}
             records.append(
                 {
                     "part": part,
@@ -119,6 +117,11 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
     update_results(exp_dir / "results.json", records)
     logging.info("%s: %d results", exp_dir / "results.json", len(records))
     return records
+
+
+def _to_find(decoder: Decoder) -> List[str]:
+    """The methods that have weights to be found on dev."""
+    return [m for m in decoder.methods if len(weightings(m, decoder.hlg_scale)) > 1]
 
 
 def _costs(decoded: PartResult, method: str) -> Dict[str, Any]:
@@ -180,7 +183,7 @@ def _hlg_scale(
     if len(args.hlg_scale) == 1 or decoder.graphs.hlg is None:
         return args.hlg_scale[0]
     if args.scale_part not in args.parts:
-        return file.read([])["hlg"]["hlg"]
+        return file.read([])["hlg"]["graph"]
     return search_hlg_scale(
         model,
         data.eval_dataloader(args.scale_part),
@@ -213,39 +216,35 @@ class ScaleFile:
             **decoder.graphs.fingerprints(),
         }
 
-    def write(self, hlg_scale: float, scales: Scales) -> None:
-        """Keep the scales, in the place of earlier ones."""
-        write_json(
-            self.path,
-            {
-                "part": self.part,
-                "made_for": self.made_for,
-                "scales": {"hlg": {"hlg": hlg_scale}, **scales},
-            },
-        )
-        logging.info("%s: scales found on %s: %s", self.path, self.part, scales)
+    def write(self, hlg_scale: float, weights: Dict[str, Weights]) -> None:
+        """Keep what was found, in the place of what was found earlier."""
+        kept = {"hlg": {"graph": hlg_scale}, **weights}
+        write_json(self.path, {"part": self.part, "made_for": self.made_for, "weights": kept})
+        logging.info("%s: weights found on %s: %s", self.path, self.part, kept)
 
-    def read(self, methods: Any) -> Scales:
-        """The scales of ``methods``.
+    def read(self, methods: Sequence[str]) -> Dict[str, Weights]:
+        """The weights of ``methods``.
 
         Raises:
           GmotError: there are none, or they are another model's.
         """
-        remedy = f"Decode '{self.part}' too (--parts {self.part} ...): scales are found on it."
+        remedy = f"Decode '{self.part}' too (--parts {self.part} ...): they are found on it."
         if not self.path.exists():
-            raise GmotError(f"{self.path}: not there, and scales are needed. {remedy}")
+            raise GmotError(f"{self.path}: not there, and weights are needed. {remedy}")
         kept = read_json(self.path)
+        if not isinstance(kept, dict) or {"made_for", "weights"} - kept.keys():
+            raise GmotError(f"{self.path}: not a file of weights. {remedy}")
         differ = [
             name for name, mark in self.made_for.items() if kept["made_for"].get(name) != mark
         ]
         if differ:
             raise GmotError(
-                f"{self.path}: the scales of another run: {', '.join(differ)} differ. {remedy}"
+                f"{self.path}: the weights of another run: {', '.join(differ)} differ. {remedy}"
             )
-        lacking = [m for m in methods if m in SCALES and m not in kept["scales"]]
+        lacking = [method for method in methods if method not in kept["weights"]]
         if lacking:
-            raise GmotError(f"{self.path}: no scales of {', '.join(lacking)}. {remedy}")
-        return kept["scales"]
+            raise GmotError(f"{self.path}: no weights of {', '.join(lacking)}. {remedy}")
+        return kept["weights"]
 
 
 def _training(exp_dir: Path) -> Dict[str, Any]:

@@ -7,7 +7,7 @@ from toy import LEXICON, TOKENS, WORDS, language_model, log_probs
 from gmot.common import GmotError
 from gmot.decode import graphs as graphs_module
 from gmot.decode import lattice
-from gmot.decode.api import METHODS, Decoder, graphs_needed
+from gmot.decode.api import METHODS, Decoder, graphs_needed, weightings
 from gmot.decode.greedy import ctc_greedy_search
 from gmot.decode.k2_import import k2_available
 from gmot.scoring import score
@@ -103,11 +103,21 @@ def test_whole_lattice_rescoring_with_the_same_model_equals_one_best(tmp_path, o
     for seed, scale in ((0, 1.0), (1, 1.0), (2, 0.4)):
         x = log_probs(5, 9, seed=seed, scale=1.0)
         found = decoder(["1best", "whole-lattice-rescoring"], tmp_path, hlg_scale=scale, **WIDE)
-        found.lm_scales = (scale,)
+        found.whole_weightings = [{"lm": scale}]
         lists = found(x, LENS)
         for i in range(5):
             best = lists["1best"][i].text({})
             assert lists["whole-lattice-rescoring"][i].text({"lm": scale}) == best
+
+
+@pytest.mark.parametrize("method", METHODS[6:])
+def test_rescoring_that_keeps_hlg_s_scores_equals_one_best(graphs, method):
+    x = log_probs(5, 9, seed=5, scale=1.0)
+    own, *others = weightings(method, 0.7)
+    found = decoder(["1best", method], graphs, hlg_scale=0.7)
+    texts = [c.text(own) for c in found(x, LENS)[method]]
+    assert texts == found.texts(x, LENS)["1best"] == found.texts(x, LENS)[method]
+    assert any([c.text(w) for c in found(x, LENS)[method]] != texts for w in others)
 
 
 def test_whole_lattice_rescoring_equals_searching_with_the_larger_model(tmp_path):
@@ -117,7 +127,7 @@ def test_whole_lattice_rescoring_equals_searching_with_the_larger_model(tmp_path
     compile_all(tmp_path / "3" if (tmp_path / "3").mkdir() is None else tmp_path, 3, 3)
     x = log_probs(5, 9, seed=4, scale=1.0)
     rescored = decoder(["whole-lattice-rescoring"], tmp_path, hlg_scale=1.0, **WIDE)
-    rescored.lm_scales = (0.2, 1.0)
+    rescored.whole_weightings = [{"lm": 0.2}, {"lm": 1.0}]
     expected = decoder(["1best"], tmp_path / "3", hlg_scale=1.0, **WIDE).texts(x, LENS)["1best"]
     plain = decoder(["1best"], tmp_path, hlg_scale=1.0, **WIDE).texts(x, LENS)["1best"]
     candidates = rescored(x, LENS)["whole-lattice-rescoring"]
@@ -175,7 +185,6 @@ def test_the_oracle_is_never_worse_than_any_other(graphs):
     x = log_probs(12, 5, seed=3, scale=1.0)
     lens = torch.full((12,), 5)
     found = decoder(METHODS, graphs, num_paths=3000, nbest_scale=0.1, num_plm_paths=50, **WIDE)
-    found.lm_scales = (0.5,)
     lists = found(x, lens)
     words = ["x1", "x2w", "z", "w", "x1y", "wx2"] * 2
     refs = {str(i): word for i, word in enumerate(words)}

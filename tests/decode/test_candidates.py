@@ -1,9 +1,6 @@
-import itertools
-
 import numpy as np
-import pytest
 
-from gmot.decode.candidates import GRIDS, Candidates, search_scales
+from gmot.decode.candidates import Candidates, search_weights
 from gmot.scoring import score
 
 
@@ -40,22 +37,19 @@ def test_closest_has_the_fewest_errors():
     assert c.errors("甲乙").tolist() == [0, 2, 1]
 
 
-@pytest.mark.parametrize("names", [("lm",), ("lm", "plm")])
-def test_scales_are_those_with_the_lowest_error_rate(names):
+def test_weights_are_those_with_the_lowest_error_rate():
     """Against the scorer that reports the results, for every point of the grid."""
-    refs, lists = random_lists(1, names)
-    found = search_scales(lists, refs, names)
-    assert set(found) == set(names)
-    rate = {
-        values: score(
-            refs, {k: c.text(dict(zip(names, values))) for k, c in lists.items()}, replications=2
-        ).cer
-        for values in itertools.product(*(GRIDS[name] for name in names))
-    }
-    assert rate[tuple(found[name] for name in names)] == min(rate.values()) < max(rate.values())
+    refs, lists = random_lists(1)
+    grid = [{"lm": a, "plm": b} for a in (0.0, 0.3, 1.0, 2.0) for b in (0.0, 0.5, 1.5)]
+    rates = [
+        score(refs, {k: c.text(weights) for k, c in lists.items()}, replications=2).cer
+        for weights in grid
+    ]
+    found = search_weights(lists, refs, grid)
+    assert rates[grid.index(found)] == min(rates) < max(rates)
 
 
-def test_a_score_that_says_nothing_is_left_out():
+def test_of_equally_good_weights_the_first_is_taken():
     refs, lists = random_lists(2, ("lm",))
     flat = {k: Candidates(c.texts, {**c.scores, "lm": np.ones(5)}) for k, c in lists.items()}
-    assert search_scales(flat, refs, ("lm",)) == {"lm": 0.0}
+    assert search_weights(flat, refs, [{"lm": 0.3}, {}, {"lm": 1.0}]) == {"lm": 0.3}

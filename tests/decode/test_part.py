@@ -6,7 +6,7 @@ from test_api import CharacterModel, compile_all
 from toy import TOKENS, WORDS, log_probs
 
 from gmot.common import GmotError
-from gmot.decode.api import METHODS, Decoder
+from gmot.decode.api import METHODS, Decoder, weightings
 from gmot.decode.greedy import ctc_greedy_search
 from gmot.decode.part import decode_part, search_hlg_scale
 from gmot.scoring import score
@@ -59,12 +59,18 @@ def test_all_methods_share_one_pass(tmp_path):
     assert result.encoder_seconds > 0
     assert all(result.decoding_seconds[m] > 0 for m in METHODS)
     assert result.peak_memory_mb > 1
-    scales = result.search_scales()
-    assert {m: sorted(s) for m, s in scales.items()} == {
-        "nbest-rescoring": ["lm"],
-        "whole-lattice-rescoring": ["lm"],
-        "plm-rescoring": ["lm", "plm"],
-    }
+    weights = result.search_weights(0.6)
+    for method in METHODS:
+        if method == "nbest-oracle":
+            continue
+        errors = {
+            str(w): score(result.refs, result.hypotheses(method, w), replications=2).errors
+            for w in weightings(method, 0.6)
+        }
+        assert errors[str(weights[method])] == min(errors.values())
+    for method in METHODS[6:]:  # which may do as 1best does
+        best = score(result.refs, result.hypotheses(method, weights[method]), replications=2)
+        assert best.errors <= score(result.refs, hyps["1best"], replications=2).errors
     # A second part starts its own clocks.
     again = decode_part(model, [batch("x", 0)], decoder)
     assert again.decoding_seconds["1best"] < decoder.seconds["1best"]

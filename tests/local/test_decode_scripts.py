@@ -195,7 +195,8 @@ def test_scales_are_found_on_dev_and_used_elsewhere(data):
     scales = {(r["part"], r["method"]): r["scales"] for r in results(data)}
     for method in ("nbest-rescoring", "whole-lattice-rescoring"):
         assert scales["dev", method] == scales["train", method]
-        assert scales["dev", method] == {**kept["scales"]["hlg"], **kept["scales"][method]}
+        hlg = kept["weights"]["hlg"]["graph"]
+        assert scales["dev", method] == {"hlg": hlg, **kept["weights"][method]}
     assert scales["dev", "1best"]["hlg"] in (0.1, 0.7)
     assert scales["dev", "ctc-greedy-search"] == {}
     # Later, without dev: the same scales give the same texts.
@@ -226,7 +227,7 @@ def test_scales_of_another_run_are_refused(data, tmp_path):
     assert run("compile_graphs.py", *arguments)[0] == 0
     with pytest.raises(GmotError, match="another run: G.pt differ"):
         decode(data, **{**options, "graph-dir": graphs})
-    with pytest.raises(GmotError, match="no scales of nbest-rescoring"):
+    with pytest.raises(GmotError, match="no weights of nbest-rescoring"):
         decode(data, **{**options, "decoding-methods": "nbest-rescoring"})
 
 
