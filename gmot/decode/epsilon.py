@@ -1,4 +1,4 @@
-"""Epsilon removal that keeps graphs with a back-off language model small. Needs k2."""
+"""Epsilon removal that keeps all homophones of a graph with a back-off language model. Needs k2."""
 
 from typing import Any, List, Tuple
 
@@ -13,11 +13,12 @@ Arcs = Tuple[Tensor, Tensor]  # (arcs, 4) int64: source, destination, label, aux
 def remove_epsilon_backward(graph: Any) -> Any:
     """Remove the epsilon arcs by what enters them, not by what follows them.
 
-    ``k2.remove_epsilon`` gives a state the arcs of all states that it reaches by epsilons. From
-    every history of a back-off model that is the empty history, with arcs for each token that
-    begins a word: histories x tokens. Here an arc into a state is repeated for each state that is
-    reached from there, so that the number of arcs grows with that of the n-grams alone. The paths
-    are the same, with the same labels and scores; back-off is decided one token earlier.
+    ``k2.remove_epsilon`` keeps one sequence of epsilons between two states. In a determinized
+    graph the words of homophones stand on such epsilons (the disambiguation symbols), and where
+    both back off to the same history the less probable one is lost: harmless for the best path,
+    but not for an n-best list that another language model is to choose from. Here an arc into a
+    state is repeated for each sequence of epsilons that leaves it. The paths are the same, with
+    the same labels and scores, and the graph is as small as k2's.
 
     Args:
       graph: one k2.Fsa; labels of 0 are epsilons and make no cycle. An arc and the epsilons that

@@ -1,9 +1,11 @@
+import re
+
 import pytest
 import torch
-from toy import TOKENS, WORDS, language_model
+from toy import LEXICON, TOKENS, WORDS, language_model
 
 from gmot.common import GmotError
-from gmot.decode.graphs import compile_g, load_graph, save_graph
+from gmot.decode.graphs import compile_g, compile_hlg, load_graph, save_graph
 from gmot.text.tokens import WordTable
 
 k2 = pytest.importorskip("k2")
@@ -29,3 +31,25 @@ def test_g_survives_the_disk_and_knows_its_words(tmp_path):
         load_graph(tmp_path / "G.pt", None, WordTable.from_words(["v"]))
     with pytest.raises(GmotError, match="other tokens"):
         load_graph(tmp_path / "G.pt", TOKENS, WORDS)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_size_is_known_before_composing(tmp_path, caplog, order):
+    """What is announced for HLG: never too little, and near what is made."""
+    _, arpa = language_model(tmp_path, order)
+    with caplog.at_level("INFO"):
+        hlg = compile_hlg(LEXICON, TOKENS, WORDS, arpa)
+    announced = int(re.search(r"HLG: up to ([\d,]+) arcs", caplog.text)[1].replace(",", ""))
+    assert hlg.num_arcs <= announced <= 1.3 * hlg.num_arcs
+    made = int(re.search(r" LG, determinized: .*?([\d,]+) arcs", caplog.text)[1].replace(",", ""))
+    bound = int(re.search(r" LG: up to ([\d,]+) arcs", caplog.text)[1].replace(",", ""))
+    assert made <= bound
+
+
+def test_graphs_that_would_be_too_large_are_refused(tmp_path):
+    _, arpa = language_model(tmp_path, 3)
+    with pytest.raises(GmotError, match=r"LG would have \d+ arcs, at most 10 .*--max-ngrams"):
+        compile_hlg(LEXICON, TOKENS, WORDS, arpa, max_arcs=10)
+    arcs = compile_hlg(LEXICON, TOKENS, WORDS, arpa).num_arcs
+    with pytest.raises(GmotError, match=r" HLG would have .*--max-arcs"):
+        compile_hlg(LEXICON, TOKENS, WORDS, arpa, max_arcs=arcs - 1)
