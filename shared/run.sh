@@ -91,7 +91,7 @@ config_chain() { # FILE -> chain
     chain+=("$file")
     base=$(config_value base "$file")
     [ -n "$base" ] || return 0
-    file=$(dirname "$file")/$base
+    case $base in /*) file=$base ;; *) file=$(dirname "$file")/$base ;; esac
   done
 }
 
@@ -164,7 +164,7 @@ fi
 
 # --- the stages --------------------------------------------------------------------------------
 
-settings_of num_epochs pretrain
+settings_of num_epochs
 train_settings=(corpus teacher train_options ${given[@]+"${given[@]}"})
 
 for i in "${!run_names[@]}"; do

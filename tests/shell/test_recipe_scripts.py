@@ -142,8 +142,9 @@ def test_odd_paths_reach_the_filter_of_transcripts(bash, corpus, name):
     assert (corpus / name / "manifests/own_supervisions_dev.jsonl.gz").exists()
 
 
-def test_decoding_and_results_know_their_options(bash, corpus, tmp_path):
-    """A python that writes down what it is asked stands for training and decoding."""
+@pytest.fixture
+def later_stages(bash, corpus, tmp_path):
+    """Run stages 8 to 10 with a python that writes down what it is asked, one line a call."""
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
     calls = tmp_path / "calls"
@@ -154,22 +155,33 @@ def test_decoding_and_results_know_their_options(bash, corpus, tmp_path):
     python.chmod(0o755)
     markers = corpus / "data" / ".stages"
     markers.mkdir(parents=True)
-    for name in ("fbank", "lang", "teacher", "graphs"):
+    for name in ("fbank", "lang", "teacher", "teacher_random", "graphs"):
         (markers / f"{name}.done").write_text("run\n")
     (corpus / "conf").mkdir()
-    (corpus / "conf" / "ctc.yaml").write_text("")
+    (corpus / "conf" / "common.yaml").write_text("")
 
-    def run(*options):
+    def run(*options, stage="8"):
         calls.unlink(missing_ok=True)
         result = bash(
-            *(str(corpus / "run.sh"), "--venv", "none", "--stage", "8", "--systems", "ctc"),
-            *options,
+            *(str(corpus / "run.sh"), "--venv", "none", "--stage", stage, *options),
             calls=str(calls),
             PATH=f"{python.parent}{os.pathsep}{os.environ['PATH']}",
         )
-        assert result.returncode == 0, result.stderr
+        run.result = result
+        if result.returncode != 0:
+            return []
         assert result.stdout == "| x |\n"
-        return [c for c in calls.read_text().splitlines() if c.startswith("local/")]
+        found = [c for c in calls.read_text().splitlines() if c.startswith("local/")]
+        return [c.replace(str(corpus), "OWN") for c in found]
+
+    return run
+
+
+def test_decoding_and_results_know_their_options(later_stages):
+    def run(*options):
+        calls = later_stages("--systems", "ctc", *options)
+        assert later_stages.result.returncode == 0, later_stages.result.stderr
+        return calls
 
     train, decode, results = run("--avg", "2", "--hlg-scale", "0.3", "--title", "Mine")
     assert train.startswith("local/train.py")
@@ -184,6 +196,145 @@ def test_decoding_and_results_know_their_options(bash, corpus, tmp_path):
     decode, results = run()
     assert "--avg 1 --hlg-scale 0.6" in decode
     assert results.endswith("--title own")
+
+
+def test_options_of_methods_go_with_the_methods(later_stages):
+    search = ("--num-paths", "7", "--beam-size", "3", "--teacher", "some/bert")
+    _, decode, _ = later_stages("--systems", "ctc", *search)
+    assert "--num-paths" not in decode and "--teacher" not in decode
+    decode, _ = later_stages("--systems", "ctc", *search, "--decoding-methods", "all")
+    methods = decode.split("--decoding-methods ")[1].split(" --")[0].split()
+    assert methods == [
+        *("ctc-greedy-search", "ctc-prefix-beam-search", "ctc-decoding", "1best", "nbest"),
+        *("nbest-oracle", "nbest-rescoring", "whole-lattice-rescoring", "plm-rescoring"),
+    ]
+    assert "--beam-size 3 --num-paths 7 --nbest-scale 0.5 --scale-part dev" in decode
+    assert "--teacher some/bert" in decode
+
+
+def test_configurations_name_systems_and_folders(later_stages, corpus, tmp_path):
+    conf = corpus / "conf"
+    (conf / "baseline.yaml").write_text("base: common.yaml\nsystem: ctc  # without a teacher\n")
+    (conf / "gm_ot_setting5.yaml").write_text("base: common.yaml\n")
+    (tmp_path / "mine.yaml").write_text(f"base: {conf}/other.yaml\nnum-epochs: 3\n")
+    (conf / "other.yaml").write_text("system: 'gm_ot_random_teacher'\n")
+    options = ("--config", "conf/baseline.yaml conf/gm_ot_setting5.yaml mine.yaml")
+    calls = later_stages(*options)
+    train = [c for c in calls if c.startswith("local/train.py")]
+    assert [c.split(" --prefix")[0] for c in train] == [
+        "local/train.py --config OWN/conf/baseline.yaml --system ctc",
+        "local/train.py --config OWN/conf/gm_ot_setting5.yaml --system gm_ot_setting5",
+        f"local/train.py --config {tmp_path}/mine.yaml --system gm_ot_random_teacher".replace(
+            str(corpus), "OWN"
+        ),
+    ]
+    assert "--teacher-store OWN/data/teacher --exp-dir OWN/exp/baseline" in train[0]
+    assert "--teacher-store OWN/data/teacher_random --exp-dir OWN/exp/mine" in train[2]
+    assert "--systems baseline gm_ot_setting5 mine" in calls[-1]
+
+    # A configuration is made of those it builds on, and of no others.
+    (conf / "gm_ot_setting5.yaml").write_text("base: common.yaml\ndropout: 0.2\n")
+    (conf / "unused.yaml").write_text("")
+    train = [c for c in later_stages(*options) if c.startswith("local/train.py")]
+    assert len(train) == 1 and "gm_ot_setting5" in train[0]
+    (conf / "common.yaml").write_text("num-epochs: 2\n")
+    train = [c for c in later_stages(*options) if c.startswith("local/train.py")]
+    assert len(train) == 2
+
+
+def test_a_model_is_read_after_each_configuration(later_stages, corpus):
+    (corpus / "conf" / "small.yaml").write_text("d-model: 8\n")
+    train, decode, results = later_stages("--systems", "ctc", "--model", "small")
+    assert "--config OWN/conf/common.yaml OWN/conf/small.yaml --system ctc" in train
+    assert "--exp-dir OWN/exp/small/ctc" in train and "--exp-dir OWN/exp/small/ctc" in decode
+    assert "--output OWN/exp/small/RESULTS.md" in results
+    assert later_stages("--systems", "ctc", "--model", "large") == []
+    assert "--model large: there is no" in later_stages.result.stderr
+
+
+def test_few_epochs_are_averaged_over_what_there_is(later_stages):
+    train, decode, _ = later_stages("--systems", "ctc", "--num-epochs", "2", "--avg", "10")
+    assert train.endswith("--num-epochs 2") and "--avg 2" in decode
+    _, decode, _ = later_stages("--systems", "ctc", "--num-epochs", "12", "--avg", "10")
+    assert "--avg 10" in decode
+
+
+def test_pretraining_comes_first_and_is_what_the_others_start_from(later_stages, corpus):
+    options = ("--systems", "gm_ot hcm", "--pretrain", "true", "--avg", "3")
+    calls = later_stages(*options)
+    first, average, *others = calls[:4]
+    assert "--system ctc" in first and "--init-from" not in first
+    assert average == (
+        "local/average_checkpoints.py --exp-dir OWN/exp/ctc --avg 3 --output OWN/exp/ctc/average.pt"
+    )
+    for system, call in zip(("gm_ot", "hcm"), others):
+        assert f"--system {system}" in call
+        assert f"--exp-dir OWN/exp/{system}-pretrained --init-from ctc/average.pt" in call
+    assert "--systems ctc gm_ot-pretrained hcm-pretrained" in calls[-1]
+    assert later_stages(*options) == []
+
+    # The baseline's training is the same with and without.
+    calls = later_stages("--systems", "ctc gm_ot", "--avg", "3")
+    assert [c.split()[0] for c in calls[:2]] == ["local/train.py", "local/decode.py"]
+
+    # One that was trained again starts the others again.
+    (corpus / "exp" / "ctc" / "train.done").unlink()
+    calls = later_stages(*options)
+    assert [c.split()[0] for c in calls[:4]] == [
+        *("local/train.py", "local/average_checkpoints.py", "local/train.py", "local/train.py")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--config", "conf/none.yaml"), "--config conf/none.yaml: no such file, neither in"),
+        (("--config", "conf/a.yaml conf/a.yaml"), "two configurations of the name 'a'"),
+        (("--pretrain", "true", "--pretrain-system", "hcm"), "this is hcm, expected one without"),
+        (("--num-epochs", "two"), "--num-epochs two: a number is needed"),
+        (("--avg", "x"), "--avg x: a number is needed"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(later_stages, corpus, options, message):
+    (corpus / "conf" / "a.yaml").write_text("")
+    assert later_stages(*options) == []
+    assert later_stages.result.returncode == 1
+    assert message in later_stages.result.stderr
+
+
+def test_language_models_and_lexicon_know_their_options(bash, corpus, later_stages, tmp_path):
+    for name in ("manifests", "lang"):
+        (corpus / "data" / ".stages" / f"{name}.done").write_text("run\n")
+    (tmp_path / "news.txt").write_text("今天\n", encoding="utf-8")
+    (corpus / "download" / "words.txt").write_text("今天 j in1\n", encoding="utf-8")
+    options = (
+        *("--lm-text", "news.txt", "--ngram-prune", "1e-7 1e-6", "--rescore-order", "5"),
+        *("--lexicon", "words.txt"),
+    )
+    calls = bash(
+        *(str(corpus / "prepare.sh"), "--venv", "none", "--stage", "4", "--stop-stage", "4"),
+        *options,
+        calls=str(tmp_path / "calls"),
+        PATH=f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+    )
+    assert "ended without making" in calls.stderr  # by that python
+    prepared = (tmp_path / "calls").read_text()
+    assert f"--lexicon {corpus}/download/words.txt" in prepared
+    (tmp_path / "calls").unlink()
+    (corpus / "data" / ".stages" / "lang.done").write_text("run\n")
+    bash(
+        *(str(corpus / "prepare.sh"), "--venv", "none", "--stage", "5", "--stop-stage", "5"),
+        *options,
+        calls=str(tmp_path / "calls"),
+        PATH=f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+    )
+    small, large = (tmp_path / "calls").read_text().splitlines()
+    common = f"--lang-dir {corpus}/data/lang --text {tmp_path}/news.txt"
+    lm = f"{corpus}/data/lm"
+    assert small == (
+        f"local/make_ngram.py {common} --order 3 --output {lm}/G.arpa --prune 1e-7 1e-6"
+    )
+    assert large == f"local/make_ngram.py {common} --order 5 --output {lm}/G_rescore.arpa"
 
 
 def test_a_corpus_that_is_not_there_is_asked_for(bash, corpus):

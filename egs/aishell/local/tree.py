@@ -17,6 +17,9 @@ SAMPLING_RATE = 16000
 PARTS = ("train", "dev", "test")
 # The first speaker of each part in the real corpus; parts share none.
 FIRST_SPEAKER = {"train": 2, "dev": 724, "test": 764}
+# Finals as the real lexicon spells them.
+SPELLED = {"iou": "iu", "uei": "ui", "uen": "un"}
+APICAL = {**dict.fromkeys(("zh", "ch", "sh", "r"), "ix"), **dict.fromkeys(("z", "c", "s"), "iy")}
 CHINESE = re.compile("[\u4e00-\u9fff]+")
 TRANSCRIPT = "data_aishell/transcript/aishell_transcript_v0.8.txt"
 
@@ -165,12 +168,14 @@ def lexicon(words: set) -> str:
     for word in sorted(words.union(*words)):
         phones = []
         for (initial,), (final,) in zip(
-            pinyin(word, style=Style.INITIALS, strict=False),
-            pinyin(word, style=Style.FINALS_TONE3, strict=False, neutral_tone_with_five=True),
+            pinyin(word, style=Style.INITIALS),
+            pinyin(word, style=Style.FINALS_TONE3, neutral_tone_with_five=True),
         ):
-            # A syllable without an initial has its vowel twice.
-            head = {"y": "i", "w": "u", "": final[:1]}.get(initial)
-            phones += [initial if head is None else 2 * head, final]
+            vowel, tone = SPELLED.get(final[:-1], final[:-1]), final[-1:]
+            if vowel == "i":
+                vowel = APICAL.get(initial, vowel)
+            # A syllable without an initial has its first vowel twice.
+            phones += [initial or 2 * vowel[:1], vowel + tone]
         lines.append(f"{word} {' '.join(phones)}\n")
     return "".join(lines)
 
