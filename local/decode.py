@@ -57,6 +57,14 @@ def get_parser() -> ArgumentParser:
     group.add_argument(
         "--max-active-states", type=int, default=10000, help="a frame; lower it to save memory"
     )
+    group.add_argument(
+        "--search-memory",
+        type=float,
+        default=6.0,
+        metavar="GB",
+        help="that the search may need: a batch is searched in parts, one utterance with fewer "
+        "active states",
+    )
 
     group = parser.add_argument_group("n-best lists and rescoring")
     group.add_argument("--num-paths", type=int, default=100, help="drawn for an n-best list")

@@ -41,11 +41,10 @@ _GRAPH_OF_STEP = {"h": "H.pt", "lattice": "HLG.pt", "lm": "G.pt", "whole": "G.pt
 H_BEAMS = dict(search_beam=0.1, output_beam=0.1, min_active_states=0, max_active_states=100)
 HLG_BEAMS = dict(search_beam=20.0, output_beam=8.0, min_active_states=30, max_active_states=10000)
 
-# Frames x arcs per state of HLG that one call of k2 gets. k2 aborts the process
-# when memory does not suffice, so the batch is split before. With an HLG of 29
-# million arcs (3,500 pieces, 167 arcs a state) and the beams above, noisy
-# log-probabilities took 17 to 20 MB a frame: this is about 4.5 GB.
-HLG_WORK = 40000
+# k2 aborts the process when memory does not suffice, so what a search may need is estimated: so
+# many bytes for each frame and arc that leaves an active state. Measured with graphs of 29 and 56
+# million arcs (3,500 and 4,241 tokens) and noise, which leaves as many states active as may be.
+BYTES_AN_ARC = 11
 
 Work = Dict[str, Any]
 
@@ -104,12 +103,15 @@ class Decoder:
       beam_size: of prefix beam search.
       plm: a masked language model: its ``score(texts)`` gives a natural logarithm a text.
       num_plm_paths: the best of the list that it is asked about.
+      search_memory: gigabytes that a search of HLG may need: a batch is searched in
+        parts, and for a single utterance ``max_active_states`` is lowered.
       beams: overrides of ``search_beam, output_beam, min_active_states,
         max_active_states`` for HLG (:func:`gmot.decode.lattice.search`).
 
     Attributes:
       whole_weightings: those for which ``whole-lattice-rescoring`` gives candidates.
       seconds: method -> wall time; of a shared step all who share it bear the whole.
+      num_narrowed: utterances searched with fewer ``max_active_states``.
       num_empty: method -> utterances for which no path of the graph survived; they
         were answered by greedy search.
 
@@ -130,6 +132,7 @@ class Decoder:
         beam_size: int = 4,
         plm: Optional[Any] = None,
         num_plm_paths: int = 20,
+        search_memory: float = 6.0,
         **beams: float,
     ):
         self.methods = tuple(dict.fromkeys(methods))
@@ -141,6 +144,7 @@ class Decoder:
         self.beam_size = beam_size
         self.plm = plm
         self.num_plm_paths = num_plm_paths
+        self.search_memory = search_memory
         self.beams: Dict[str, float] = dict(HLG_BEAMS, **beams)
         self.whole_weightings = weightings("whole-lattice-rescoring", hlg_scale)
         self._reset()
@@ -152,6 +156,7 @@ class Decoder:
     def _reset(self) -> None:
         self.seconds = {method: 0.0 for method in self.methods}
         self.num_empty = {method: 0 for method in self.methods}
+        self.num_narrowed = 0
 
     def only(self, methods: Sequence[str]) -> "Decoder":
         """The same for other methods, with the graphs that are loaded."""
@@ -202,8 +207,8 @@ class Decoder:
                 "symbols. Give the --lang-dir that the model was trained with."
             )
         found: Dict[str, List[Candidates]] = {method: [] for method in self.methods}
-        for rows in self._splits(log_probs):
-            work: Work = {"log_probs": log_probs[rows], "lens": lens[rows]}
+        for rows, beams in self._splits(log_probs):
+            work: Work = {"log_probs": log_probs[rows], "lens": lens[rows], "beams": beams}
             costs: Dict[str, float] = {}
             for method in self.methods:
                 for step in STEPS[method]:
@@ -220,15 +225,31 @@ class Decoder:
             for method, candidates in self(log_probs, lens).items()
         }
 
-    def _splits(self, log_probs: Tensor) -> List[slice]:
-        """Rows of the batch to search together."""
+    def _splits(self, log_probs: Tensor) -> List[Tuple[slice, Dict[str, float]]]:
+        """Rows of the batch to search together, and the beams to do so."""
         num, frames, _ = log_probs.shape
-        step = max(1, num)
-        graph = self.graphs.hlg
-        if graph is not None:
-            branching = graph.num_arcs / max(1, graph.arcs.dim0())
-            step = max(1, int(HLG_WORK / (branching * max(1, frames))))
-        return [slice(first, first + step) for first in range(0, num, step)]
+        if self.graphs.hlg is None or not num:
+            return [(slice(0, num), self.beams)]
+        # The most that may be looked at in the frames of an utterance.
+        allowed = self.search_memory * 1e9 / BYTES_AN_ARC / max(1, frames)
+        busy = self.graphs.arcs_a_frame(int(self.beams["max_active_states"]))
+        step, beams = int(allowed / busy), self.beams
+        if not step:
+            step = 1
+            most = max(2, self.graphs.states_within(allowed))
+            least = min(self.beams["min_active_states"], most - 1)
+            beams = dict(beams, max_active_states=most, min_active_states=least)
+            if not self.num_narrowed:
+                logging.warning(
+                    "HLG: %d frames may need %.0f GB with --max-active-states %d: searched with %d "
+                    "of them (warned once, counted; --search-memory allows more)",
+                    frames,
+                    busy * frames * BYTES_AN_ARC / 1e9,
+                    self.beams["max_active_states"],
+                    most,
+                )
+            self.num_narrowed += num
+        return [(slice(first, first + step), beams) for first in range(0, num, step)]
 
     # --- the steps: each adds to what is known of the batch ----------------------------------
 
@@ -244,7 +265,7 @@ class Decoder:
 
     def _lattice(self, work: Work) -> None:
         work["lattice"] = lattice.search(
-            work["log_probs"], work["lens"], self.graphs.hlg, **self.beams
+            work["log_probs"], work["lens"], self.graphs.hlg, **work["beams"]
         )
 
     def _best(self, work: Work) -> None:

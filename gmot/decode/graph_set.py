@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
+import torch
+
 from gmot.common import GmotError, PathLike, fingerprint
 from gmot.decode import lattice
 from gmot.decode.graphs import load_graph
@@ -49,11 +51,22 @@ class GraphSet:
             self.h = load_graph(Path(folder) / "H.pt", tokens, None, device)
         if "HLG.pt" in names:
             self.hlg = load_graph(Path(folder) / "HLG.pt", tokens, words, device)
+            splits = self.hlg.arcs.row_splits(1).cpu().long()
+            self._busiest = (splits[1:] - splits[:-1]).sort(descending=True).values.cumsum(0)
         if "G.pt" in names:
             assert words is not None
             plain = load_graph(Path(folder) / "G.pt", None, words, device)
             self.grammar = lattice.epsilon_back_off(plain, words.ids[BACK_OFF])
             self.looped_grammar = lattice.rescoring_grammar(self.grammar)
+
+    def arcs_a_frame(self, num_states: int) -> int:
+        """How many arcs of HLG leave its ``num_states`` busiest states: the most that a search
+        with so many active states looks at in a frame."""
+        return int(self._busiest[min(num_states, len(self._busiest)) - 1])
+
+    def states_within(self, num_arcs: float) -> int:
+        """The largest number of states whose arcs, in a frame, are no more than ``num_arcs``."""
+        return max(1, int(torch.searchsorted(self._busiest, int(num_arcs), right=True)))
 
     def weigh(self, hlg_scale: float) -> None:
         """Weigh HLG's language model."""

@@ -164,6 +164,7 @@ def make_decoder(
         beam_size=args.beam_size,
         plm=plm,
         num_plm_paths=args.num_plm_paths,
+        search_memory=args.search_memory,
         search_beam=args.search_beam,
         output_beam=args.output_beam,
         min_active_states=args.min_active_states,

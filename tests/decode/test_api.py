@@ -64,16 +64,33 @@ def test_h_best_path_equals_greedy_search(graphs):
         assert found.num_empty == {"ctc-decoding": 0}
 
 
-def test_one_best_gives_the_words_and_may_be_split(graphs, monkeypatch):
+def test_one_best_gives_the_words_and_may_be_split(graphs):
     x = log_probs(5, 9)
     found = decoder(["1best"], graphs, hlg_scale=1.0)
     texts = found.texts(x, LENS)
     paths = lattice.search(x, LENS, found.graphs.hlg).one_best()
     assert texts["1best"] == ["".join(WORDS.decode(ids)) for ids in paths]
     assert any(len(ids) > 1 for ids in paths)
-    monkeypatch.setattr("gmot.decode.api.HLG_WORK", 1)
+    # So little memory that each utterance is searched by itself, if with all its states.
+    busy = found.graphs.arcs_a_frame(10000)
+    found.search_memory = 1.5 * busy * 9 * 11e-9
     assert len(found._splits(x)) == 5
     assert found.texts(x, LENS) == texts
+    assert found.num_narrowed == 0
+
+
+def test_a_search_is_narrowed_to_the_memory_there_is(graphs, caplog):
+    x = log_probs(5, 9)
+    found = decoder(["1best"], graphs, hlg_scale=1.0)
+    wide = found.texts(x, LENS)
+    few = 6
+    found.search_memory = 1.001 * found.graphs.arcs_a_frame(few) * 9 * 11e-9
+    for rows, beams in found._splits(x):
+        assert rows.stop - rows.start == 1
+        assert few <= beams["max_active_states"] < found.graphs.hlg.shape[0]
+    narrow = found.texts(x, LENS)
+    assert found.num_narrowed == 10 and caplog.text.count("--search-memory") == 1
+    assert narrow.keys() == wide.keys() and all(narrow["1best"][i] for i in (0, 2, 4))
 
 
 @pytest.mark.parametrize("hlg_scale", [0.3, 1.0])
@@ -137,7 +154,7 @@ def test_whole_lattice_rescoring_equals_searching_with_the_larger_model(tmp_path
 def test_language_model_scores_of_nbest_lists_are_the_model_s(graphs, tmp_path):
     model, _ = language_model(tmp_path, 3)
     found = decoder(["nbest-rescoring"], graphs, **WIDE)
-    work = {"log_probs": log_probs(5, 9, scale=1.0), "lens": LENS}
+    work = {"log_probs": log_probs(5, 9, scale=1.0), "lens": LENS, "beams": found.beams}
     for step in ("_lattice", "_nbest", "_lm"):
         getattr(found, step)(work)
     checked = 0
