@@ -64,9 +64,9 @@ def make_archives(folder: Path) -> Path:
 
 
 def make_teacher(folder: Path) -> Path:
-    """A WordPiece BERT with a masked language model's head; its weights are random."""
+    """A WordPiece BERT with its masked language model, as it is published, but of random weights."""
     import torch
-    from transformers import BertConfig, BertForMaskedLM, BertTokenizer
+    from transformers import BertConfig, BertForPreTraining, BertTokenizer
 
     folder.mkdir()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -76,7 +76,7 @@ def make_teacher(folder: Path) -> Path:
     (folder / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
     BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
     torch.manual_seed(0)
-    BertForMaskedLM(
+    BertForPreTraining(
         BertConfig(
             vocab_size=len(pieces),
             hidden_size=32,
