@@ -64,7 +64,7 @@ def make_archives(folder: Path) -> Path:
 
 
 def make_teacher(folder: Path) -> Path:
-    """A WordPiece BERT with its masked language model, as it is published, but of random weights."""
+    """A WordPiece BERT with a head for masked language modelling; its weights are random."""
     import torch
     from transformers import BertConfig, BertForPreTraining, BertTokenizer
 
@@ -101,7 +101,7 @@ class Run:
             *("--config", "conf/gm_ot_setting5.yaml", "--num-epochs", "2", "--model", "small"),
             *("--venv", "none", "--data-dir", self.data, "--exp-dir", self.exp),
             *("--teacher", self.teacher, "--teacher-layer", "1"),
-            # To a model of two epochs all is alike: without narrow beams its lattices fill gigabytes.
+            # To a model of two epochs all is alike: with wide beams its lattices fill gigabytes.
             *("--num-paths", "10", "--decode-options", "--output-beam 2 --max-active-states 100"),
             *options,
         ).stderr
