@@ -13,8 +13,8 @@ from gmot.common import GmotError, PathLike, atomic_path, require_file
 from gmot.decode.epsilon import remove_epsilon_backward
 from gmot.decode.k2_import import import_k2
 from gmot.decode.lexicon_fst import BACK_OFF, compile_l
+from gmot.text.arpa import read_arpa
 from gmot.text.lexicon import Lexicon
-from gmot.text.ngram import read_arpa
 from gmot.text.tokens import TokenTable, WordTable
 
 MAX_H_TOKENS = 10000

@@ -1,4 +1,4 @@
-"""N-gram language models: interpolated modified Kneser-Ney, and ARPA files.
+"""Estimation of n-gram language models: interpolated modified Kneser-Ney.
 
 Chen and Goodman, "An empirical study of smoothing techniques for language
 modeling" (1998), section 3. The estimates are those of lmplz and SRILM
@@ -7,101 +7,11 @@ modeling" (1998), section 3. The estimates are those of lmplz and SRILM
 
 import math
 from collections import Counter, defaultdict
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
-from gmot.common import GmotError, PathLike, atomic_path, require_file
+from gmot.common import GmotError
+from gmot.text.arpa import BOS, EOS, Entry, Ngram, NgramModel
 from gmot.text.tokens import UNK
-
-BOS = "<s>"
-EOS = "</s>"
-Ngram = Tuple[str, ...]
-
-
-class Entry(NamedTuple):
-    """What an ARPA file says of one n-gram, in log10."""
-
-    log_prob: float
-    back_off: float = 0.0
-
-
-class NgramModel:
-    """A back-off model.
-
-    Args:
-      tables: for each order from 1, n-gram -> entry. Every suffix and every
-        prefix of an n-gram that stands in them stands in them too.
-
-    Attributes:
-      order: the longest n-gram.
-    """
-
-    def __init__(self, tables: List[Dict[Ngram, Entry]]):
-        self.tables = tables
-        self.order = len(tables)
-
-    @property
-    def vocabulary(self) -> List[str]:
-        """The words that have a probability; ``<s>``, ``</s>`` and ``<unk>`` are left out."""
-        return [word for (word,) in self.tables[0] if word not in (BOS, EOS, UNK)]
-
-    def counts(self) -> List[int]:
-        """How many n-grams of each order there are."""
-        return [len(table) for table in self.tables]
-
-    def log10_prob(self, word: str, history: Sequence[str] = ()) -> float:
-        """log10 P(word | history); a word without a probability counts as ``<unk>``.
-
-        Args:
-          word: a word or ``</s>``.
-          history: the words before it, the nearest last; begins with ``<s>`` at
-            the beginning of a sentence. More than order - 1 of them are cut.
-        Returns:
-          -inf for an unknown word where the model has no ``<unk>``.
-        """
-        known = self.tables[0]
-        word = word if (word,) in known else UNK
-        context = tuple(w if (w,) in known else UNK for w in history)
-        context = context[max(0, len(context) - self.order + 1) :]
-        total = 0.0
-        while True:
-            entry = self.tables[len(context)].get((*context, word))
-            if entry is not None:
-                return total + entry.log_prob
-            if not context:
-                return -math.inf
-            total += self.tables[len(context) - 1].get(context, Entry(0.0)).back_off
-            context = context[1:]
-
-    def sentence_log10_prob(self, words: Sequence[str]) -> float:
-        """log10 P(words </s> | <s>)."""
-        padded = [BOS, *words, EOS]
-        return sum(self.log10_prob(padded[i], padded[:i]) for i in range(1, len(padded)))
-
-    def perplexity(self, sentences: Iterable[Sequence[str]]) -> float:
-        """Perplexity per event: words and ends of sentences, unknown words as ``<unk>``.
-
-        Raises:
-          GmotError: there is no sentence.
-        """
-        total, events = 0.0, 0
-        for words in sentences:
-            total += self.sentence_log10_prob(words)
-            events += len(words) + 1
-        if not events:
-            raise GmotError("perplexity: no sentences.")
-        return 10.0 ** (-total / events)
-
-    def save_arpa(self, path: PathLike) -> None:
-        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as f:
-            f.write("\n\\data\\\n")
-            for n, table in enumerate(self.tables, 1):
-                f.write(f"ngram {n}={len(table)}\n")
-            for n, table in enumerate(self.tables, 1):
-                f.write(f"\n\\{n}-grams:\n")
-                for ngram, entry in table.items():
-                    f.write(f"{entry.log_prob:.9g}\t{' '.join(ngram)}")
-                    f.write(f"\t{entry.back_off:.9g}\n" if entry.back_off else "\n")
-            f.write("\n\\end\\\n")
 
 
 def train(
@@ -212,53 +122,3 @@ def _discounts(counts: Dict[Ngram, int]) -> Tuple[float, float, float, float]:
         if d1 > 0 and d2 > 0 and d3 > 0:
             return 0.0, d1, d2, d3
     return 0.0, y, y, y
-
-
-def read_arpa(path: PathLike) -> NgramModel:
-    """Read an ARPA file.
-
-    Raises:
-      GmotError: the file is missing or malformed.
-    """
-    require_file(path, "Language model", "Make it first (local/make_ngram.py).")
-    expected: Dict[int, int] = {}
-    tables: List[Dict[Ngram, Entry]] = []
-    section, ended = "", False
-    with open(path, encoding="utf-8") as f:
-        for number, line in enumerate(f, 1):
-            fields = line.split()
-            if not fields:
-                continue
-            try:
-                if fields[0] == "\\end\\":
-                    ended = True
-                    break
-                if fields[0] == "\\data\\" or fields[0].endswith("-grams:"):
-                    section = fields[0]
-                    if section != "\\data\\":
-                        if section != f"\\{len(tables) + 1}-grams:":
-                            raise ValueError(section)
-                        tables.append({})
-                elif section == "\\data\\":
-                    n, count = "".join(fields[1:]).split("=")
-                    expected[int(n)] = int(count)
-                elif section:
-                    n = len(tables)
-                    if len(fields) not in (n + 1, n + 2):
-                        raise ValueError(line)
-                    tables[-1][tuple(fields[1 : n + 1])] = Entry(
-                        *map(float, fields[:1] + fields[n + 1 :])
-                    )
-            except ValueError:
-                raise GmotError(
-                    f"{path}, line {number}: '{line.strip()[:80]}' is not a line of an ARPA file "
-                    f"(section '{section}'). Make the model again (local/make_ngram.py)."
-                ) from None
-    found = {n: len(table) for n, table in enumerate(tables, 1)}
-    if not ended or not found or found != expected:
-        raise GmotError(
-            f"{path}: not a whole ARPA file: it announces {expected} n-grams, has {found}, and "
-            f"{'ends' if ended else 'does not end'} with \\end\\. "
-            "Make the model again (local/make_ngram.py)."
-        )
-    return NgramModel(tables)

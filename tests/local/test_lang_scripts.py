@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gmot.decode.k2_import import k2_available
-from gmot.text.ngram import read_arpa
+from gmot.text.arpa import read_arpa
 from gmot.text.tokens import TokenTable, WordTable
 
 ROOT = Path(__file__).resolve().parents[2]

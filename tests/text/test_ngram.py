@@ -5,7 +5,8 @@ import random
 import pytest
 
 from gmot.common import GmotError
-from gmot.text.ngram import Entry, NgramModel, read_arpa, train
+from gmot.text.arpa import Entry, NgramModel, read_arpa
+from gmot.text.ngram import train
 
 
 def sentences(num, seed=0, size=12):

@@ -1,0 +1,165 @@
+"""Back-off language models, and the ARPA files that hold them."""
+
+import math
+from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
+
+from gmot.common import GmotError, PathLike, atomic_path, require_file
+from gmot.text.tokens import UNK
+
+BOS = "<s>"
+EOS = "</s>"
+Ngram = Tuple[str, ...]
+
+
+class Entry(NamedTuple):
+    """What an ARPA file says of one n-gram, in log10."""
+
+    log_prob: float
+    back_off: float = 0.0
+
+
+class NgramModel:
+    """A back-off model.
+
+    Args:
+      tables: for each order from 1, n-gram -> entry. The words before
+        the last one of an n-gram that stands in them stand in them too.
+
+    Attributes:
+      order: the longest n-gram.
+    """
+
+    def __init__(self, tables: List[Dict[Ngram, Entry]]):
+        self.tables = tables
+        self.order = len(tables)
+
+    @property
+    def vocabulary(self) -> List[str]:
+        """The words that have a probability; ``<s>``, ``</s>`` and ``<unk>`` are left out."""
+        return [word for (word,) in self.tables[0] if word not in (BOS, EOS, UNK)]
+
+    def counts(self) -> List[int]:
+        """How many n-grams of each order there are."""
+        return [len(table) for table in self.tables]
+
+    def log10_prob(self, word: str, history: Sequence[str] = ()) -> float:
+        """log10 P(word | history); a word without a probability counts as ``<unk>``.
+
+        Args:
+          word: a word or ``</s>``.
+          history: the words before it, the nearest last; begins with ``<s>`` at
+            the beginning of a sentence. More than order - 1 of them are cut.
+        Returns:
+          -inf for an unknown word where the model has no ``<unk>``.
+        """
+        known = self.tables[0]
+        word = word if (word,) in known else UNK
+        context = tuple(w if (w,) in known else UNK for w in history)
+        context = context[max(0, len(context) - self.order + 1) :]
+        total = 0.0
+        while True:
+            entry = self.tables[len(context)].get((*context, word))
+            if entry is not None:
+                return total + entry.log_prob
+            if not context:
+                return -math.inf
+            total += self.tables[len(context) - 1].get(context, Entry(0.0)).back_off
+            context = context[1:]
+
+    def sentence_log10_prob(self, words: Sequence[str]) -> float:
+        """log10 P(words </s> | <s>)."""
+        padded = [BOS, *words, EOS]
+        return sum(self.log10_prob(padded[i], padded[:i]) for i in range(1, len(padded)))
+
+    def perplexity(self, sentences: Iterable[Sequence[str]]) -> float:
+        """Perplexity per event: words and ends of sentences, unknown words as ``<unk>``.
+
+        Raises:
+          GmotError: there is no sentence.
+        """
+        total, events = 0.0, 0
+        for words in sentences:
+            total += self.sentence_log10_prob(words)
+            events += len(words) + 1
+        if not events:
+            raise GmotError("perplexity: no sentences.")
+        return 10.0 ** (-total / events)
+
+    def save_arpa(self, path: PathLike) -> None:
+        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as f:
+            f.write("\n\\data\\\n")
+            for n, table in enumerate(self.tables, 1):
+                f.write(f"ngram {n}={len(table)}\n")
+            for n, table in enumerate(self.tables, 1):
+                f.write(f"\n\\{n}-grams:\n")
+                for ngram, entry in table.items():
+                    f.write(f"{entry.log_prob:.9g}\t{' '.join(ngram)}")
+                    f.write(f"\t{entry.back_off:.9g}\n" if entry.back_off else "\n")
+            f.write("\n\\end\\\n")
+
+
+def read_arpa(path: PathLike) -> NgramModel:
+    """Read an ARPA file.
+
+    Raises:
+      GmotError: the file is missing or malformed: an order is left out, there are other numbers
+        of n-grams than announced, one stands twice or has no history, a number is none.
+    """
+    require_file(path, "Language model", "Make it first (local/make_ngram.py).")
+    expected: Dict[int, int] = {}
+    tables: List[Dict[Ngram, Entry]] = []
+    section, ended, number = "", False, 0
+    try:
+        with open(path, encoding="utf-8") as f:
+            for line in f:
+                number += 1
+                fields = line.split()
+                if not fields:
+                    continue
+                if fields[0] == "\\end\\":
+                    ended = True
+                    break
+                if fields[0] == "\\data\\" or fields[0].endswith("-grams:"):
+                    section = fields[0]
+                    if section != "\\data\\":
+                        if section != f"\\{len(tables) + 1}-grams:":
+                            raise ValueError(f"expected \\{len(tables) + 1}-grams:")
+                        tables.append({})
+                elif section == "\\data\\":
+                    n, count = "".join(fields[1:]).split("=")
+                    expected[int(n)] = int(count)
+                elif section:
+                    _add(tables, fields)
+    except UnicodeDecodeError as error:
+        raise GmotError(f"{path}: not an ARPA file: not UTF-8 ({error}).") from None
+    except ValueError as error:
+        raise GmotError(
+            f"{path}, line {number}: '{line.strip()[:80]}' is not a line of an ARPA file "
+            f"(section '{section}'): {error}. Make the model again (local/make_ngram.py)."
+        ) from None
+    found = {n: len(table) for n, table in enumerate(tables, 1)}
+    if not ended or not found or found != expected:
+        raise GmotError(
+            f"{path}: not a whole ARPA file: it announces {expected} n-grams, has {found}, and "
+            f"{'ends' if ended else 'does not end'} with \\end\\. "
+            "Make the model again (local/make_ngram.py)."
+        )
+    return NgramModel(tables)
+
+
+def _add(tables: List[Dict[Ngram, Entry]], fields: List[str]) -> None:
+    """Put one line into the last table."""
+    n = len(tables)
+    if len(fields) not in (n + 1, n + 2):
+        raise ValueError(f"expected a logarithm, {n} words and perhaps a back-off weight")
+    ngram = tuple(fields[1 : n + 1])
+    entry = Entry(*map(float, fields[:1] + fields[n + 1 :]))
+    if not (math.isfinite(entry.log_prob) and entry.log_prob <= 0):
+        raise ValueError(f"{fields[0]} is not the logarithm of a probability")
+    if not math.isfinite(entry.back_off):
+        raise ValueError(f"{fields[-1]} is not a back-off weight")
+    if ngram in tables[-1]:
+        raise ValueError("the n-gram stands there before")
+    if n > 1 and (ngram[:-1] not in tables[-2] or ngram[-1:] not in tables[0]):
+        raise ValueError(f"'{' '.join(ngram[:-1])}' or '{ngram[-1]}' is missing among the shorter")
+    tables[-1][ngram] = entry
