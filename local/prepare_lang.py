@@ -3,8 +3,9 @@
 
 tokens.txt has the pieces into which the teacher's tokenizer splits them,
 words.txt and lexicon.txt their words and single characters, text the
-transcripts in words. What the other parts hold beyond that is counted, printed
-and written to report.json.
+transcripts in words. With --lexicon the words of a pronunciation lexicon are
+words too, where the tokens can spell them. What the other parts hold beyond
+that is counted, printed and written to report.json.
 """
 
 import sys
@@ -21,6 +22,10 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--train-part", default="train", help="makes tokens, words and text")
     parser.add_argument("--other-parts", nargs="*", default=[], help="are compared with it")
     parser.add_argument("--teacher", required=True, help="folder of the language model")
+    parser.add_argument(
+        "--lexicon",
+        help="more words: a pronunciation lexicon of 'word phone phone ...' lines",
+    )
     parser.add_argument("--lang-dir", required=True, help="gets the files")
     return parser
 
@@ -33,6 +38,7 @@ def main() -> None:
     from gmot.data.manifests import load_supervisions
     from gmot.teacher import TeacherTokenizer
     from gmot.text.lang import Lang, describe_part
+    from gmot.text.lexicon import WordList, read_word_list
 
     tokenizer = TeacherTokenizer(args.teacher)
     texts = {
@@ -44,7 +50,8 @@ def main() -> None:
             f"{args.manifest_dir}: the transcripts of '{args.train_part}' are empty. "
             "Check the text of the corpus and run the manifests stage again."
         )
-    lang = Lang.from_texts(texts[args.train_part], tokenizer.tokenize)
+    listed = read_word_list(args.lexicon) if args.lexicon else WordList([], 0, [])
+    lang = Lang.from_texts(texts[args.train_part], tokenizer.tokenize, listed.words)
     report = {
         "tokens": len(lang.tokens),
         "words": len(lang.words.words),
@@ -54,6 +61,22 @@ def main() -> None:
             for part, part_texts in texts.items()
         },
     }
+    if args.lexicon:
+        unspelled = [word for word in listed.words if word not in lang.lexicon]
+        report["lexicon"] = {
+            "words": len(listed.words),
+            "repeated": listed.repeated,
+            "no_words": listed.no_words,
+            "with_unknown_tokens": unspelled,
+        }
+        logging.info(
+            "%s: %d words; left out: %d with pieces that are not among the tokens (%s), "
+            "%d that are no words (%s); %d lines repeat a word",
+            *(args.lexicon, len(listed.words)),
+            *(len(unspelled), " ".join(unspelled[:10]) or "none"),
+            *(len(listed.no_words), " ".join(listed.no_words[:10]) or "none"),
+            listed.repeated,
+        )
     lang.save(args.lang_dir)
     write_json(Path(args.lang_dir) / "report.json", report)
     for part, found in report["parts"].items():

@@ -1,1 +1,1 @@
-"""Tokens, words and language models; needs nothing but jieba."""
+"""Tokens, words and language models; needs nothing but jieba (and tqdm)."""

@@ -3,12 +3,16 @@
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Sequence
 
-from gmot.common import PathLike, atomic_path
+from tqdm import tqdm
+
+from gmot.common import GmotError, PathLike, atomic_path, require_file
 from gmot.text.lexicon import Lexicon, segment
-from gmot.text.tokens import TokenTable, WordTable
+from gmot.text.normalize import normalize_text
+from gmot.text.tokens import UNK, TokenTable, WordTable
 
 
 @dataclass
@@ -28,17 +32,24 @@ class Lang:
     text: List[List[str]]
 
     @classmethod
-    def from_texts(cls, texts: Sequence[str], tokenize: Callable[[str], List[str]]) -> "Lang":
+    def from_texts(
+        cls,
+        texts: Sequence[str],
+        tokenize: Callable[[str], List[str]],
+        words: Sequence[str] = (),
+    ) -> "Lang":
         """Build everything out of normalised training texts.
 
         Args:
           texts: of the training part alone.
           tokenize: text -> pieces (``TeacherTokenizer.tokenize``).
+          words: more words, to cut the texts into and for the lexicon; those whose
+            pieces are no tokens of the texts are left out.
         """
         tokens = TokenTable.from_pieces(piece for text in texts for piece in tokenize(text))
-        sentences = list(segment(texts))
+        sentences = list(segment(texts, words))
         lexicon = Lexicon.build(
-            (word for sentence in sentences for word in sentence), tokenize, tokens.symbols
+            chain(words, chain.from_iterable(sentences)), tokenize, tokens.symbols
         )
         return cls(
             tokens=tokens,
@@ -56,6 +67,55 @@ class Lang:
         with atomic_path(folder / "text") as temporary:
             lines = (" ".join(words) + "\n" for words in self.text)
             temporary.write_text("".join(lines), encoding="utf-8")
+
+
+@dataclass
+class ReadText:
+    """Sentences of a text file in words of a lexicon, and what was left out."""
+
+    sentences: List[List[str]]
+    empty: int  # lines in which nothing is spoken
+    dropped: int  # sentences with too many unknown words
+
+
+def read_text(path: PathLike, lexicon: Lexicon, max_unknown: float = 0.2) -> ReadText:
+    """Read raw sentences, a line each: normalised, and cut into words as the training text is.
+
+    Args:
+      path: UTF-8.
+      lexicon: a word that is not in it becomes its characters, a character ``<unk>``.
+      max_unknown: a sentence with a larger share of ``<unk>`` is dropped.
+    Raises:
+      GmotError: the file is missing, empty or not UTF-8, or no sentence is left.
+    """
+    require_file(path, "Text of the language model", "Give a file of sentences, a line each.")
+    result = ReadText([], 0, 0)
+
+    def texts() -> Iterator[str]:
+        with open(path, "rb") as f:  # bytes: "\n" alone ends a line
+            for number, line in enumerate(f, 1):
+                try:
+                    text = normalize_text(line.decode("utf-8-sig"))
+                except UnicodeDecodeError as error:
+                    raise GmotError(f"{path}, line {number}: not UTF-8 ({error}).") from None
+                if text:
+                    yield text
+                else:
+                    result.empty += 1
+
+    bar = tqdm(segment(texts(), lexicon.words), desc=str(path), unit="sentence", disable=None)
+    for sentence in map(lexicon.known_words, bar):
+        if sentence.count(UNK) > max_unknown * len(sentence):
+            result.dropped += 1
+        else:
+            result.sentences.append(sentence)
+    if not result.sentences:
+        raise GmotError(
+            f"{path}: no sentence is left: {result.empty} lines are empty, in {result.dropped} "
+            f"more than {max_unknown:.0%} of the words are unknown. Give text of the language of "
+            "the training transcripts."
+        )
+    return result
 
 
 def describe_part(texts: Sequence[str], tokenizer: Any, tokens: TokenTable) -> Dict[str, Any]:

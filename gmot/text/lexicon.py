@@ -1,16 +1,18 @@
 """Words: how sentences are cut into them, and how they are spelled in pieces."""
 
 import logging
+import re
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, List
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple
 
 from gmot.common import GmotError, PathLike, atomic_path, require_file
+from gmot.text.normalize import normalize_text
 from gmot.text.tokens import UNK
 
 
-def segment(sentences: Iterable[str]) -> Iterator[List[str]]:
+def segment(sentences: Iterable[str], words: Iterable[str] = ()) -> Iterator[List[str]]:
     """Cut sentences into words with jieba's dictionary.
 
     jieba's hidden Markov model, which invents words, is off: a string that is
@@ -19,6 +21,7 @@ def segment(sentences: Iterable[str]) -> Iterator[List[str]]:
 
     Args:
       sentences: normalised texts.
+      words: more words for the dictionary, as frequent as it takes to keep them whole.
     Yields:
       The words of each sentence, without spaces.
     """
@@ -32,8 +35,60 @@ def segment(sentences: Iterable[str]) -> Iterator[List[str]]:
         # Otherwise it trusts a file that anybody may have left in /tmp.
         tokenizer.tmp_dir = folder
         tokenizer.initialize()
+    for word in sorted({word for word in words if len(word) > 1}):
+        if not tokenizer.FREQ.get(word):
+            tokenizer.add_word(word)
     for sentence in sentences:
         yield [word for word in tokenizer.cut(sentence, HMM=False) if word.strip()]
+
+
+class WordList(NamedTuple):
+    """The words of a pronunciation lexicon, sorted, and what was left out of it."""
+
+    words: List[str]
+    repeated: int  # lines: other pronunciations of a word
+    no_words: List[str]  # silence, noise and the like
+
+
+def read_word_list(path: PathLike) -> WordList:
+    """Read the words of a pronunciation lexicon: ``word phone phone ...`` lines.
+
+    Words are normalised as the transcripts are. ``SIL``, ``<...>`` and what has
+    nothing that is spoken in it are no words.
+
+    Raises:
+      GmotError: the file is missing, is not UTF-8, has a line without phones, or no words.
+    """
+    require_file(path, "Word lexicon", "Give a file of 'word phone phone ...' lines.")
+    words, no_words, repeated = set(), [], 0
+    number = 0
+    with open(path, "rb") as f:  # bytes: "\n" alone ends a line
+        for number, line in enumerate(f, 1):
+            try:
+                fields = line.decode("utf-8-sig").split()
+            except UnicodeDecodeError as error:
+                raise GmotError(f"{path}, line {number}: not UTF-8 ({error}).") from None
+            if not fields:
+                continue
+            if len(fields) < 2:
+                raise GmotError(
+                    f"{path}, line {number}: found '{fields[0]}', expected 'word phone phone ...'. "
+                    "Mend the line or remove it."
+                )
+            word = normalize_text(fields[0])
+            if fields[0].strip("!").upper() == "SIL" or re.fullmatch("<.*>", fields[0]):
+                word = ""
+            if not word or " " in word:
+                no_words.append(fields[0])
+            elif word in words:
+                repeated += 1
+            else:
+                words.add(word)
+    if not words:
+        raise GmotError(
+            f"{path}: no words in {number} lines. Give a file of 'word phone ...' lines."
+        )
+    return WordList(sorted(words), repeated, no_words)
 
 
 class Lexicon:

@@ -5,6 +5,7 @@ modeling" (1998), section 3. The estimates are those of lmplz and SRILM
 (``-interpolate -kndiscount``) without pruning.
 """
 
+import logging
 import math
 from collections import Counter, defaultdict
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
@@ -50,7 +51,8 @@ def train(
 
     probs: List[Dict[Ngram, float]] = []
     left_over: List[Dict[Ngram, float]] = []  # of each order, by history
-    for counts in _adjusted_counts(padded, order):
+    for n, counts in enumerate(_adjusted_counts(padded, order), 1):
+        logging.info("n-grams of %d words: %d", n, len(counts))
         discount = _discounts(counts)
         total: Dict[Ngram, int] = defaultdict(int)
         removed: Dict[Ngram, float] = defaultdict(float)

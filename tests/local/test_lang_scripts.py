@@ -13,6 +13,7 @@ from gmot.text.arpa import read_arpa
 from gmot.text.tokens import TokenTable, WordTable
 
 ROOT = Path(__file__).resolve().parents[2]
+GZ = "toy_supervisions_train.jsonl.gz"
 TEXTS = {
     "train": ["今天天气很好", "我们学习中文", "今天学习很好", "天气很好"] * 3,
     "dev": ["明天天气好", "GMOT很好"],
@@ -116,6 +117,54 @@ def test_order_is_an_option(made, tmp_path):
     assert "order 0" in refused(run("make_ngram.py", *arguments, 0))
 
 
+def test_more_text_and_pruning_are_options(made, tmp_path):
+    folder = made[0]
+    more = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    more[0].write_text("今天，我们很好。\n明明明明\n", encoding="utf-8")
+    more[1].write_text("\n中文天气\n", encoding="utf-8")
+    arguments = ("--lang-dir", folder / "lang", "--output", tmp_path / "G.arpa", "--text", *more)
+    status, _, log = run("make_ngram.py", *arguments, "--order", 4)
+    assert status == 0, log
+    model = read_arpa(tmp_path / "G.arpa")
+    assert model.order == 4 and ("中文", "天气") in model.tables[1]
+    assert f"{more[0]}: left out: 0 empty lines, 1 sentences" in log
+    assert f"{more[1]}: left out: 1 empty lines, 0 sentences" in log
+    assert "text: 12 sentences" in log and "b.txt: 1 sentences, 2 words, 0 unknown" in log
+    status, _, log = run("make_ngram.py", *arguments, "--max-ngrams", 5)
+    assert status == 0, log
+    assert 0 < sum(read_arpa(tmp_path / "G.arpa").counts()[1:]) <= 5
+    assert run("make_ngram.py", *arguments, "--prune", 0.05)[0] == 0
+    pruned = read_arpa(tmp_path / "G.arpa")
+    assert sum(pruned.counts()[1:]) < sum(model.counts()[1:])
+    assert "not UTF-8" in refused(run("make_ngram.py", *arguments, folder / "manifests/" / GZ))
+    assert "expected numbers from 0 on" in refused(run("make_ngram.py", *arguments, "--prune", -1))
+
+
+def test_words_of_a_pronunciation_lexicon_are_added(made, tmp_path, teacher):
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text("SIL sil\n天很 t ian1\n今天 j in1\n天很 t ian2\n明天 m ing2\n")
+    status, _, log = prepare_lang(
+        made[0], teacher, "--lang-dir", tmp_path / "lang", "--lexicon", lexicon
+    )
+    assert status == 0, log
+    words = WordTable.load(tmp_path / "lang/words.txt")
+    assert "天很" in words and "明天" not in words
+    report = json.loads((tmp_path / "lang/report.json").read_text(encoding="utf-8"))
+    assert report["lexicon"] == {
+        "words": 3,
+        "repeated": 1,
+        "no_words": ["SIL"],
+        "with_unknown_tokens": ["明天"],
+    }
+    assert "1 with pieces that are not among the tokens (明天)" in log
+    tokens = (made[0] / "lang/tokens.txt").read_bytes()
+    assert (tmp_path / "lang/tokens.txt").read_bytes() == tokens
+    lexicon.write_text("天很\n")
+    outcome = prepare_lang(made[0], teacher, "--lang-dir", tmp_path / "x", "--lexicon", lexicon)
+    assert "line 1: found '天很'" in refused(outcome)
+    assert not (tmp_path / "x").exists()
+
+
 def test_lang_of_empty_or_missing_transcripts_is_refused(tmp_path, teacher):
     write_manifests(tmp_path / "manifests", {"train": ["", " "], "dev": ["好"]})
     assert "transcripts of 'train' are empty" in refused(prepare_lang(tmp_path, teacher))
@@ -147,6 +196,11 @@ def test_graphs(made, tmp_path):
     assert status == 0, log
     assert sorted(p.name for p in (tmp_path / "graphs").iterdir()) == ["G.pt", "H.pt", "HLG.pt"]
     assert "arcs" in log
+    for name in ("H", "HLG", "G"):
+        assert f"graphs/{name}.pt: " in log
+    assert "HLG would have" in refused(
+        run("compile_graphs.py", *arguments, made[0] / "lm/G.arpa", "--max-arcs", 500)
+    )
     assert "none.arpa is not there" in refused(
         run("compile_graphs.py", *arguments, tmp_path / "none.arpa")
     )

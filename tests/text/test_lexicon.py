@@ -1,8 +1,8 @@
 import pytest
 
 from gmot.common import GmotError
-from gmot.text.lang import Lang, describe_part
-from gmot.text.lexicon import Lexicon, segment
+from gmot.text.lang import Lang, describe_part, read_text
+from gmot.text.lexicon import Lexicon, read_word_list, segment
 
 
 class Characters:
@@ -21,6 +21,17 @@ def test_segment_loses_nothing_and_depends_on_the_sentence_alone():
     assert ["".join(w) for w in words] == ["今天天气很好", "我们学习中文GMOT好", "", "AB"]
     assert any(len(w) > 1 for w in words[0])
     assert list(segment(sentences[1:2])) == words[1:2]
+
+
+def test_segment_keeps_given_words_whole():
+    sentence = "他把锟斤拷和天气抄下来"
+    plain = next(segment([sentence]))
+    assert "锟斤拷" not in plain and "天气" in plain
+    words = next(segment([sentence], ["锟斤拷", "天气", "他", "龘龘"]))
+    assert "锟斤拷" in words and [w for w in words if w != "锟斤拷"] == [
+        w for w in plain if w not in "锟斤拷"
+    ]
+    assert next(segment([sentence])) == plain  # the dictionary of others is left alone
 
 
 def test_lexicon_spells_words_and_their_characters():
@@ -64,6 +75,77 @@ def test_lang_is_made_of_the_given_texts_alone():
         assert all(word in lang.words for word in words)
     spelled = [[p for w in words for p in lang.lexicon.spellings[w]] for words in lang.text]
     assert spelled == [Characters().tokenize("今天天气好"), ["<unk>", "好"]]
+
+
+def test_words_of_a_lexicon_are_words_where_tokens_spell_them():
+    texts = ["锟斤拷好", "天好"]
+    lang = Lang.from_texts(texts, Characters().tokenize, ["锟斤拷", "好天", "好龘"])
+    assert lang.text == [["锟斤拷", "好"], ["天", "好"]]
+    assert {"锟斤拷", "好天", "锟"} <= set(lang.words.words)
+    assert "好龘" not in lang.lexicon and "龘" not in lang.lexicon
+    plain = Lang.from_texts(texts, Characters().tokenize)
+    assert lang.tokens.symbols == plain.tokens.symbols
+
+
+def test_more_text_is_cut_as_the_training_text_is(tmp_path):
+    texts = ["今天天气很好", "我们学习中文锟斤拷", "明天学习天气"]
+    lang = Lang.from_texts(texts, Characters().tokenize, ["锟斤拷"])
+    path = tmp_path / "more.txt"
+    path.write_text(
+        "\ufeff今天，天气很好！\r\n\n我们学习　中文锟斤拷\n。\n明天学习天气", encoding="utf-8"
+    )
+    read = read_text(path, lang.lexicon)
+    assert read.sentences == lang.text
+    assert (read.empty, read.dropped) == (2, 0)
+
+
+def test_sentences_with_many_unknown_words_are_dropped(tmp_path):
+    lang = Lang.from_texts(["今天天气很好"], Characters().tokenize)
+    path = tmp_path / "more.txt"
+    path.write_text("今天天气好\n今天天气很很好A\n明日再见\n", encoding="utf-8")
+    read = read_text(path, lang.lexicon)
+    assert ["".join(s) for s in read.sentences] == ["今天天气好", "今天天气很很好<unk>"]
+    assert read.dropped == 1
+    assert read_text(path, lang.lexicon, max_unknown=1.0).dropped == 0
+    path.write_text("明日再见\n\n", encoding="utf-8")
+    with pytest.raises(GmotError, match="1 lines are empty, in 1 more than 20%"):
+        read_text(path, lang.lexicon)
+    path.write_bytes("今天\n".encode() + "今天".encode("gbk"))
+    with pytest.raises(GmotError, match="line 2: not UTF-8"):
+        read_text(path, lang.lexicon)
+    with pytest.raises(GmotError, match="is not there"):
+        read_text(tmp_path / "none", lang.lexicon)
+
+
+def test_words_of_a_pronunciation_lexicon(tmp_path):
+    path = tmp_path / "lexicon.txt"
+    path.write_text(
+        "SIL sil\n!SIL sil\n<SPOKEN_NOISE> sil\n啊 aa a1\n啊 aa a2\n\n"
+        "阿Ｑ aa a1 k iu1\n阿q aa a1 k iu1\n， sil\n好 h ao3\n",
+        encoding="utf-8",
+    )
+    listed = read_word_list(path)
+    assert listed.words == sorted(["啊", "阿Q", "好"])
+    assert listed.repeated == 2
+    assert listed.no_words == ["SIL", "!SIL", "<SPOKEN_NOISE>", "，"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("好 h ao3\n中\n", "line 2: found '中', expected 'word phone"),
+        ("SIL sil\n\n", "no words in 2 lines"),
+        ("", "is empty"),
+        ("好 h ao3\n".encode("gbk"), "line 1: not UTF-8"),
+    ],
+)
+def test_broken_pronunciation_lexicons_are_refused(tmp_path, content, message):
+    path = tmp_path / "lexicon.txt"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(GmotError, match=message):
+        read_word_list(path)
+    with pytest.raises(GmotError, match="is not there"):
+        read_word_list(tmp_path / "none")
 
 
 def test_describe_part_counts_what_is_new():
