@@ -13,7 +13,7 @@ from gmot.common import GmotError, PathLike, atomic_path, require_file
 from gmot.decode.epsilon import remove_epsilon_backward
 from gmot.decode.k2_import import import_k2
 from gmot.decode.lexicon_fst import BACK_OFF, compile_l
-from gmot.text.arpa import read_arpa
+from gmot.text.arpa import BOS, EOS, read_arpa
 from gmot.text.lexicon import Lexicon
 from gmot.text.tokens import TokenTable, WordTable
 
@@ -160,11 +160,17 @@ def compile_g(words: WordTable, arpa: PathLike) -> Any:
     k2 = import_k2()
     # Our reader goes first: what is wrong with a file it says, and kaldilm ends the process.
     model = read_arpa(arpa)
-    lacking = sorted(w for (w,) in model.tables[0] if w not in words)
+    found = {word for (word,) in model.tables[0]}
+    lacking = sorted(found.difference(words.words, {BOS, EOS}))
     if lacking:
         raise GmotError(
             f"{arpa}: {len(lacking)} words of the language model are not in words.txt: "
             f"{lacking[:5]}. Make the model from this lang folder (local/make_ngram.py)."
+        )
+    if not {BOS, EOS} <= found:
+        raise GmotError(
+            f"{arpa}: not a language model of sentences: {BOS} or {EOS} is not among its words. "
+            "Make the model again (local/make_ngram.py)."
         )
     del model
     with tempfile.TemporaryDirectory() as folder:

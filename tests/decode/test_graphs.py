@@ -53,3 +53,22 @@ def test_graphs_that_would_be_too_large_are_refused(tmp_path):
     arcs = compile_hlg(LEXICON, TOKENS, WORDS, arpa).num_arcs
     with pytest.raises(GmotError, match=r" HLG would have .*--max-arcs"):
         compile_hlg(LEXICON, TOKENS, WORDS, arpa, max_arcs=arcs - 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("<s>", "w", "<s> or </s> is not among its words"),
+        ("</s>", "w", "<s> or </s> is not among its words"),
+        ("x1", "#0", r"1 words .* not in words.txt: \['#0'\]"),
+        ("x1", "<eps>", r"1 words .* not in words.txt: \['<eps>'\]"),
+        ("x1", "v", r"1 words .* not in words.txt: \['v'\]"),
+    ],
+)
+def test_models_that_make_no_graph_are_refused(tmp_path, old, new, message):
+    words = [w for w in ("<s>", "</s>", "<unk>", "x1", "y", "z") if w != old]
+    lines = "".join(f"-0.6\t{word}\n" for word in [*words, new])
+    path = tmp_path / "lm.arpa"
+    path.write_text(f"\\data\\\nngram 1=6\n\n\\1-grams:\n{lines}\n\\end\\\n")
+    with pytest.raises(GmotError, match=message):
+        compile_g(WORDS, path)
