@@ -49,8 +49,9 @@ option speed_perturb "0.9 1.1" "copies of the training part at these speeds"
 option lexicon "" "words of the decoding graphs, a line each, relative to here or to the corpus"
 option lm_text "" "more text files for the language models, a sentence a line"
 option ngram_order 3 "of the language model in HLG"
-option ngram_prune "" "thresholds that it is pruned with (local/make_ngram.py --prune)"
+option ngram_prune "" "threshold that it is pruned by, such as 1e-8 (local/make_ngram.py --prune)"
 option rescore_order 4 "of the language model that rescores"
+option graph_options "" "more options for local/compile_graphs.py, such as --max-arcs 50000000"
 option teacher bert-base-chinese "the language model that teaches: a folder or a hub's name"
 option teacher_layer 6 "its layer that is learned from"
 option teacher_options "" "more options for local/compute_teacher.py, such as --random-weights"
@@ -211,9 +212,8 @@ stage 4 lang "tokens, words and lexicon" --after manifests \
 # The one inside HLG, which should be small, and the one that looks at what HLG found.
 make_ngrams() {
   local common=(--lang-dir "$lang_dir" ${lm_texts[@]+--text "${lm_texts[@]}"})
-  # shellcheck disable=SC2086  # a list of words
   python local/make_ngram.py "${common[@]}" --order "$ngram_order" --output "$arpa" \
-    ${ngram_prune:+--prune $ngram_prune}
+    ${ngram_prune:+--prune "$ngram_prune"}
   python local/make_ngram.py "${common[@]}" --order "$rescore_order" --output "$rescore_arpa"
 }
 settings_of ngram_prune
@@ -234,9 +234,11 @@ if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ] && find_k2 && ! $has_k2; then
   log "Stage 6: decoding graphs: left out, k2 does not load" \
     "(python local/check_environment.py tells how to mend it). Greedy decoding does without."
 else
+  # What graph_options may say changes whether graphs are made, not what they are.
+  # shellcheck disable=SC2086  # a list of words
   stage 6 graphs "decoding graphs" --after lang ngram --outputs "$graph_dir"/{H,HLG,G}.pt -- \
     python local/compile_graphs.py --lang-dir "$lang_dir" --arpa "$arpa" \
-    --rescore-arpa "$rescore_arpa" --graph-dir "$graph_dir"
+    --rescore-arpa "$rescore_arpa" --graph-dir "$graph_dir" $graph_options
 fi
 
 teacher_stage() { # NAME FOLDER [OPTION...]

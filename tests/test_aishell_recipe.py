@@ -100,6 +100,7 @@ class Run:
             *(RECIPE / "run.sh", "--corpus-dir", self.archives),
             *("--config", "conf/gm_ot_setting5.yaml", "--num-epochs", "2", "--model", "small"),
             *("--venv", "none", "--data-dir", self.data, "--exp-dir", self.exp),
+            *("--lexicon", "resource_aishell/lexicon.txt"),
             *("--teacher", self.teacher, "--teacher-layer", "1"),
             # To a model of two epochs all is alike: with wide beams its lattices fill gigabytes.
             *("--num-paths", "10", "--decode-options", "--output-beam 2 --max-active-states 100"),

@@ -7,6 +7,7 @@ import http.client
 import logging
 import re
 import shutil
+import sys
 import tarfile
 import time
 import urllib.error
@@ -100,12 +101,14 @@ def obtain(
         if archive.is_file():
             _verify(archive, sums[name])
         elif mirror:
+            log.info("fetching %s from %s into %s", name, mirror, archive_dir)
             download(f"{mirror.rstrip('/')}/{name}", archive, sums[name])
         else:
             raise GmotError(
                 f"neither {folder.name}/ nor {name} in {archive_dir}. Give the folder that has "
                 "them, or leave it out to have them downloaded."
             )
+        log.info("unpacking %s to %s", archive, folder)
         stamp.unlink(missing_ok=True)  # from here on it may be untrue
         unpack(archive, folder)
         with atomic_path(stamp) as path:
@@ -191,14 +194,7 @@ def _fetch(url: str, part: Path) -> None:
             start = 0
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length else None
-        with (
-            open(part, "ab" if start else "wb") as file,
-            tqdm(
-                desc=part.name, total=total, initial=start, unit="B", unit_scale=True, disable=None
-            ) as bar,
-        ):
-            if bar.disable and total is not None:
-                log.info("%s: %.1f of %.1f MB are to come", url, (total - start) / 1e6, total / 1e6)
+        with open(part, "ab" if start else "wb") as file, _bar(part.name, total, start) as bar:
             for chunk in iter(lambda: answer.read(CHUNK), b""):
                 file.write(chunk)
                 bar.update(len(chunk))
@@ -217,16 +213,19 @@ def _verify(path: Path, md5: str) -> None:
 
 def _md5(path: Path) -> str:
     digest = hashlib.md5()
-    with open(path, "rb") as file, _bar(path, "checking") as bar:
+    with open(path, "rb") as file, _bar(f"checking {path.name}", path.stat().st_size) as bar:
         for chunk in iter(lambda: file.read(CHUNK), b""):
             digest.update(chunk)
             bar.update(len(chunk))
     return digest.hexdigest()
 
 
-def _bar(path: Path, what: str) -> tqdm:
-    size = path.stat().st_size
-    return tqdm(desc=f"{what} {path.name}", total=size, unit="B", unit_scale=True, disable=None)
+def _bar(what: str, total: Union[int, None], initial: int = 0) -> tqdm:
+    """A bar of bytes on a terminal, a line a minute in a log."""
+    interval = 0.1 if sys.stderr.isatty() else 60
+    return tqdm(
+        desc=what, total=total, initial=initial, unit="B", unit_scale=True, mininterval=interval
+    )
 
 
 # --- unpacking ---------------------------------------------------------------------------------
@@ -244,7 +243,7 @@ def unpack(archive: PathLike, folder: PathLike) -> None:
     archive, folder = Path(archive), Path(folder)
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        with _bar(archive, "unpacking") as bar:
+        with _bar(f"unpacking {archive.name}", archive.stat().st_size) as bar:
             _extract(archive, archive.name, temporary, folder.name, bar)
         inner = sorted(path for pattern in NESTED for path in temporary.rglob(pattern))
         for path in tqdm(inner, desc=f"archives in {archive.name}", unit="file", disable=None):
