@@ -32,7 +32,7 @@ option train_options "" "more options for local/train.py, such as --seed 1"
 option decoding_methods "ctc-greedy-search ctc-decoding 1best" "of local/decode.py; all: every one"
 option decode_parts "dev test" "parts that are decoded and scored"
 option avg 1 "epochs whose models are averaged for decoding (at most --num-epochs)"
-option hlg_scale 0.6 "weight of the language model in 1best against the acoustic one; find it on dev"
+option hlg_scale 0.6 "weight of the language model in HLG; of several the best on --scale-part"
 option beam_size 4 "of ctc-prefix-beam-search"
 option num_paths 100 "that the methods of n best draw from a lattice"
 option nbest_scale 0.5 "of a lattice's scores where paths are drawn; smaller: more distinct ones"
@@ -235,7 +235,7 @@ for system in "${run_names[@]}"; do
     python local/decode.py --exp-dir "$exp_dir/$system" --prefix "$corpus" \
     --fbank-dir "$fbank_dir" --lang-dir "$lang_dir" --graph-dir "$graph_dir" \
     --parts $decode_parts --decoding-methods $decoding_methods \
-    --avg "$avg" --hlg-scale "$hlg_scale" ${search_options[@]+"${search_options[@]}"} $decode_options
+    --avg "$avg" --hlg-scale $hlg_scale ${search_options[@]+"${search_options[@]}"} $decode_options
 done
 
 decodings=()
