@@ -3,15 +3,13 @@ import math
 
 import pytest
 import torch
-from toy import LEXICON, TEXT, TOKENS, WORDS, language_model, log_probs
+from toy import LEXICON, TOKENS, WORDS, language_model, log_probs
 
 from gmot.common import GmotError
 from gmot.decode.api import Decoder
-from gmot.decode.graphs import compile_g, compile_h, compile_hlg, load_graph, save_graph
+from gmot.decode.graphs import compile_h, compile_hlg, save_graph
 from gmot.decode.greedy import ctc_greedy_search
 from gmot.decode.lattice import search
-from gmot.text.lexicon import Lexicon
-from gmot.text.tokens import TokenTable, WordTable
 
 k2 = pytest.importorskip("k2")
 
@@ -104,36 +102,6 @@ def test_hlg_scale_weighs_the_language_model(tmp_path, scale):
         assert scores[text] == pytest.approx(max(scores.values()), abs=1e-4)
 
 
-@pytest.mark.parametrize("order", [1, 2, 3])
-def test_grammar_scores_as_the_model_does(tmp_path, order):
-    model, arpa = language_model(tmp_path, order)
-    grammar = compile_g(WORDS, arpa)
-
-    def score_of(words):
-        """The best path that accepts the words, by relaxing all arcs until nothing changes."""
-        arcs = grammar.as_dict()["arcs"]
-        arcs = list(zip(arcs[:, :3].tolist(), grammar.scores.tolist()))
-        labels = [*(WORDS.ids[w] for w in words), -1]
-        best = {(0, 0): 0.0}  # (state, words read)
-        changed = True
-        while changed:
-            changed = False
-            for (source, target, label), weight in arcs:
-                for n, wanted in enumerate(labels):
-                    step = 0 if label == WORDS.ids["#0"] else 1 if label == wanted else None
-                    if step is None or (source, n) not in best:
-                        continue
-                    total = best[source, n] + weight
-                    if total > best.get((target, n + step), -math.inf) + 1e-9:
-                        best[target, n + step] = total
-                        changed = True
-        return best[max(t for (_, t, _), _ in arcs), len(labels)]
-
-    for words in [*TEXT, [], ["z", "z", "z"], ["y", "x1", "<unk>", "w"]]:
-        expected = model.sentence_log10_prob(words) * math.log(10)
-        assert score_of(words) == pytest.approx(expected, abs=1e-4), words
-
-
 @pytest.mark.parametrize("tokens", [2, 5, 130])
 @pytest.mark.parametrize("scale", [0.05, 3.0])
 @pytest.mark.parametrize("beam", [0.1, 8.0])
@@ -176,67 +144,6 @@ def test_results_do_not_depend_on_batch_mates(tmp_path):
     assert one_best(x, lens, hlg) == alone
 
 
-def test_graphs_survive_the_disk(tmp_path):
-    _, arpa = language_model(tmp_path, 3)
-    x, lens = log_probs(6, 12), torch.tensor([3, 12, 5, 8, 1, 12])
-    for graph, words in (
-        (compile_h(len(TOKENS)), None),
-        (compile_hlg(LEXICON, TOKENS, WORDS, arpa), WORDS),
-    ):
-        save_graph(tmp_path / "graph.pt", graph, TOKENS, words)
-        again = load_graph(tmp_path / "graph.pt", TOKENS, words)
-        assert torch.equal(again.arcs.values(), graph.arcs.values())
-        assert one_best(x, lens, again) == one_best(x, lens, graph)
-        state = torch.load(tmp_path / "graph.pt", weights_only=True)
-        assert {type(v) for v in state.values()} <= {str, torch.Tensor, type(None)}
-
-
-def test_graphs_of_other_tokens_or_words_are_refused(tmp_path):
-    path = tmp_path / "graph.pt"
-    save_graph(path, compile_h(len(TOKENS)), TOKENS)
-    other = TokenTable([*TOKENS.symbols[:-1], "d"])
-    with pytest.raises(GmotError, match="other tokens"):
-        load_graph(path, other)
-    with pytest.raises(GmotError, match="other words"):
-        load_graph(path, TOKENS, WORDS)
-    save_graph(path, compile_h(len(TOKENS)), TOKENS, WORDS)
-    with pytest.raises(GmotError, match="other words"):
-        load_graph(path, TOKENS, WordTable.from_words(["v"]))
-
-
-def test_missing_and_broken_graphs_are_refused(tmp_path):
-    with pytest.raises(GmotError, match="not there"):
-        load_graph(tmp_path / "H.pt", TOKENS)
-    (tmp_path / "H.pt").write_bytes(b"no graph")
-    with pytest.raises(GmotError, match="not a readable graph"):
-        load_graph(tmp_path / "H.pt", TOKENS)
-    torch.save({"format": "other"}, tmp_path / "H.pt")
-    with pytest.raises(GmotError, match="not a readable graph"):
-        load_graph(tmp_path / "H.pt", TOKENS)
-
-
 def test_graph_with_more_labels_than_outputs_is_refused():
     with pytest.raises(GmotError, match="label 5, but the model has 5 outputs"):
         one_best(log_probs(1, 3), torch.tensor([3]), compile_h(6))
-
-
-def test_too_many_tokens_for_h_are_refused():
-    with pytest.raises(GmotError, match="at most 10000"):
-        compile_h(21128)
-
-
-def test_parts_that_do_not_fit_are_refused(tmp_path):
-    _, arpa = language_model(tmp_path, 2)
-    with pytest.raises(GmotError, match=r"not there.*make_ngram"):
-        compile_hlg(LEXICON, TOKENS, WORDS, tmp_path / "none.arpa")
-    with pytest.raises(GmotError, match=r"no outputs of the model: \['d'\]"):
-        compile_hlg(Lexicon({"x1": ["d"]}), TOKENS, WORDS, arpa)
-    with pytest.raises(GmotError, match=r"words.txt lacks: \['v'\]"):
-        compile_hlg(Lexicon({"v": ["a"]}), TOKENS, WORDS, arpa)
-    with pytest.raises(GmotError, match="1 words of the language model"):
-        compile_hlg(
-            Lexicon({"x1": ["a"]}),
-            TOKENS,
-            WordTable.from_words(["<unk>", "x1", "x2", "y", "z"]),
-            arpa,
-        )
