@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from gmot.common import GmotError, PathLike, atomic_path
-from gmot.decode.api import METHODS
+from gmot.decode.methods import METHODS
 from gmot.scoring import read_results
 
 Record = Dict[str, Any]

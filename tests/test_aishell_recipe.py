@@ -13,7 +13,7 @@ import pytest
 
 from gmot.common import read_json
 from gmot.data.manifests import load_supervisions
-from gmot.decode.api import METHODS
+from gmot.decode.methods import METHODS
 
 pytestmark = pytest.mark.recipe
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gmot.common import GmotError
-from gmot.decode.api import Decoder, synchronize, weightings
+from gmot.decode.api import Decoder, synchronize
 from gmot.decode.candidates import Candidates, Weights, search_weights
+from gmot.decode.methods import weightings
 
 Batch = Tuple[Sequence[str], Tensor, Tensor]  # ids, features (N, T, F), lens (N,)
 

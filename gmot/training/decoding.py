@@ -9,8 +9,9 @@ import torch
 
 from gmot.common import GmotError, fingerprint, read_json, write_json
 from gmot.data.datamodule import AsrDataModule
-from gmot.decode.api import STEPS, Decoder, graphs_needed, weightings
+from gmot.decode.api import Decoder
 from gmot.decode.candidates import Weights
+from gmot.decode.methods import STEPS, graphs_needed, weightings
 from gmot.decode.part import PartResult, decode_part, search_hlg_scale
 from gmot.scoring import update_results, write_result_files
 from gmot.text.tokens import TokenTable, WordTable

@@ -7,9 +7,10 @@ from toy import LEXICON, TOKENS, WORDS, language_model, log_probs
 from gmot.common import GmotError
 from gmot.decode import graphs as graphs_module
 from gmot.decode import lattice
-from gmot.decode.api import METHODS, Decoder, graphs_needed, weightings
+from gmot.decode.api import Decoder
 from gmot.decode.greedy import ctc_greedy_search
 from gmot.decode.k2_import import k2_available
+from gmot.decode.methods import METHODS, graphs_needed, weightings
 from gmot.scoring import score
 from gmot.text.tokens import TokenTable, pieces_to_text
 

@@ -6,8 +6,9 @@ from test_api import CharacterModel, compile_all
 from toy import TOKENS, WORDS, log_probs
 
 from gmot.common import GmotError
-from gmot.decode.api import METHODS, Decoder, weightings
+from gmot.decode.api import Decoder
 from gmot.decode.greedy import ctc_greedy_search
+from gmot.decode.methods import METHODS, weightings
 from gmot.decode.part import decode_part, search_hlg_scale
 from gmot.scoring import score
 from gmot.text.tokens import pieces_to_text
