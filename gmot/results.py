@@ -5,7 +5,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from gmot.common import GmotError, PathLike, atomic_path
 from gmot.decode.methods import METHODS
-from gmot.scoring import read_results
+from gmot.result_files import read_results
 
 Record = Dict[str, Any]
 

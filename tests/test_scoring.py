@@ -5,15 +5,16 @@ import kaldialign
 import pytest
 
 from gmot.common import GmotError
-from gmot.scoring import (
+from gmot.result_files import (
+    read_recogs,
     read_results,
-    score,
     update_results,
     write_errs,
     write_recogs,
     write_result_files,
     write_summary,
 )
+from gmot.scoring import score
 
 
 def distance(a, b):
@@ -99,6 +100,95 @@ def test_recogs_file(tmp_path):
     ]
 
 
+def test_recogs_are_read_as_they_were_written(tmp_path):
+    refs = {**REFS, "a:b": "x'y\"z", "no text": "", "u9": "A B"}
+    hyps = {**HYPS, "a:b": "\\", "no text": "<unk>", "u9": ""}
+    write_recogs(tmp_path / "recogs.txt", refs, hyps)
+    assert read_recogs(tmp_path / "recogs.txt") == ({**refs, "u9": "AB"}, hyps)
+
+
+def test_icefalls_recogs_of_words_are_read(tmp_path):
+    text = "u1:\tref=['今天', '好']\nu1:\thyp=['今', '天']\n"
+    (tmp_path / "recogs.txt").write_text(text, encoding="utf-8")
+    assert read_recogs(tmp_path / "recogs.txt") == ({"u1": "今天好"}, {"u1": "今天"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("u1 hello\n", "line 1: found 'u1 hello', expected 'UTTERANCE"),
+        ("u1:\tref=['a']\nu1:\thyp=['a'\n", "line 2: found"),
+        ("u1:\tref=['a']\nu1:\thyp=[1]\n", "line 2: found"),
+        ("u1:\tref=['a']\nu1:\thyp=[f()]\n", "line 2: found"),
+        ("u1:\tref=['a']\nu1:\tref=['a']\n", "line 2: a second ref of utterance 'u1'"),
+        ("u1:\tref=['a']\n", "1 utterances have only one of ref and hyp: .'u1'"),
+    ],
+)
+def test_broken_recogs_are_refused(tmp_path, text, message):
+    (tmp_path / "recogs.txt").write_text(text, encoding="utf-8")
+    with pytest.raises(GmotError, match=message) as error:
+        read_recogs(tmp_path / "recogs.txt")
+    assert "recogs.txt" in str(error.value)
+
+
+def test_missing_and_binary_recogs_are_refused(tmp_path):
+    with pytest.raises(GmotError, match="is not there"):
+        read_recogs(tmp_path / "recogs.txt")
+    (tmp_path / "recogs.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(GmotError, match="not UTF-8"):
+        read_recogs(tmp_path / "recogs.txt")
+
+
+@pytest.mark.parametrize(
+    ("ref", "hyp", "expected"),
+    [
+        ("他来了", "她来了", 1),  # both ta1
+        ("他来了", "塔来了", 0),  # ta1, ta3: the tone counts
+        ("他来了", "吗来了", 0),
+        ("银行", "银航", 1),  # hang2 in this word
+        ("银行", "银形", 0),  # xing2, as it is read elsewhere
+        ("行走", "形走", 1),
+        ("行走", "航走", 0),
+        ("航天", "行天", 1),  # one of the hypothesis's readings will do
+        ("他她它", "它他她", 3),
+        ("他来", "来", 0),  # deleted
+        ("来", "他来", 0),  # inserted
+        ("A他<unk>B", "B她<unk>A", 1),  # letters have no sound
+        ("他", "T", 0),
+        ("<unk>", "他", 0),
+        ("今天", "今天", 0),
+    ],
+)
+def test_homophones(ref, hyp, expected):
+    result = score({"a": ref}, {"a": hyp})
+    assert result.homophone_sub == expected == result.record()["homophone_sub"]
+    assert result.homophone_sub <= result.sub
+    assert f"{result.sub} sub of them {expected} homophones ]" in result.line("test")
+
+
+def test_insertions_do_not_change_how_the_reference_is_read():
+    assert score({"a": "我去银行"}, {"a": "我去银啊航"}).homophone_sub == 1
+
+
+def test_counts_of_utterances_add_up():
+    result = score(random_texts(0), random_texts(1))
+    counts = result.utterance_counts
+    assert counts.shape == (40, 4)
+    total = [result.ins, result.dels, result.sub, result.ref_len]
+    assert counts.sum(axis=0).tolist() == total
+
+
+def test_errs_file_lists_homophones(tmp_path):
+    write_errs(
+        tmp_path / "errs.txt", score({"a": "他说他好", "b": "你"}, {"a": "她说她号", "b": "我"})
+    )
+    lines = (tmp_path / "errs.txt").read_text(encoding="utf-8").splitlines()
+    assert "4 substitutions (2 of them homophones)" in lines[1]
+    start = next(i for i, line in enumerate(lines) if line.startswith("HOMOPHONES:"))
+    assert lines[start + 1 : start + 3] == ["2   他 -> 她", ""]
+
+
 def test_errs_file(tmp_path):
     result = score({"u1": "abcde*", "u2": "你好<unk>"}, {"u1": "xycdef", "u2": "你好"})
     write_errs(tmp_path / "errs.txt", result)
@@ -106,36 +196,48 @@ def test_errs_file(tmp_path):
     lines = text.splitlines()
     assert lines[0] == "%CER = 44.44"
     assert lines[1] == (
-        "Errors: 0 insertions, 1 deletions, 3 substitutions, over 9 reference characters "
-        "(5 correct)"
+        "Errors: 0 insertions, 1 deletions, 3 substitutions (0 of them homophones), "
+        "over 9 reference characters (5 correct)"
     )
     assert "u1:\t(a b->x y) c d e (*->f)" in lines
     assert "u2:\t你 好 (<unk>->*)" in lines
-    sections = ["PER-UTT DETAILS", "SUBSTITUTIONS", "DELETIONS", "INSERTIONS", "PER-WORD STATS"]
+    sections = ["PER-UTT DETAILS", "SUBSTITUTIONS", "HOMOPHONES", "DELETIONS", "INSERTIONS"]
+    sections.append("PER-WORD STATS")
     starts = [lines.index(next(x for x in lines[3:] if x.startswith(s + ":"))) for s in sections]
     assert starts == sorted(starts)
     assert "1   b -> y" in lines[starts[1] : starts[2]]
-    assert lines[starts[2] + 1] == "1   <unk>"
+    assert lines[starts[3] + 1] == "1   <unk>"
     # word, correct, errors, in references, in hypotheses
-    assert "<unk>   0 1 1 0" in lines[starts[4] :]
-    assert "你   1 0 1 1" in lines[starts[4] :]
+    assert "<unk>   0 1 1 0" in lines[starts[5] :]
+    assert "你   1 0 1 1" in lines[starts[5] :]
+
+
+COSTS = {"rtf_encoder": 0.0123, "rtf_decoding": 0.5, "peak_memory_mb": 812.4, "audio_seconds": 3}
 
 
 def test_summary_file_has_the_best_first(tmp_path):
-    write_summary(tmp_path / "cer.txt", {"a": 5.0, "b": 4.126})
-    assert (tmp_path / "cer.txt").read_text() == "settings\tCER\nb\t4.13\na\t5.00\n"
+    numbers = {"a": {**COSTS, "cer": 5.0}, "b": {**COSTS, "cer": 4.126, "rtf_decoding": 0.25}}
+    write_summary(tmp_path / "cer.txt", numbers)
+    rows = [line.split("\t") for line in (tmp_path / "cer.txt").read_text().splitlines()]
+    assert rows == [
+        ["settings", "CER", "rtf_encoder", "rtf_decoding", "peak_memory_mb"],
+        ["b", "4.13", "0.0123", "0.2500", "812"],
+        ["a", "5.00", "0.0123", "0.5000", "812"],
+    ]
 
 
 def test_result_files_and_console_line(tmp_path, caplog):
     caplog.set_level("INFO")
     folder = tmp_path / "ctc-greedy-search"
-    result = write_result_files(folder, "test", "epoch-3-avg-2", REFS, HYPS)
+    result = write_result_files(folder, "test", "epoch-3-avg-2", REFS, HYPS, COSTS)
     assert sorted(p.name for p in folder.iterdir()) == [
         "cer-summary-test-epoch-3-avg-2.txt",
         "errs-test-epoch-3-avg-2.txt",
         "recogs-test-epoch-3-avg-2.txt",
     ]
     assert "[test-ctc-greedy-search] %CER 37.50% [3 / 8, " in caplog.text
+    summary = (folder / "cer-summary-test-epoch-3-avg-2.txt").read_text()
+    assert summary.splitlines()[1] == "ctc-greedy-search\t37.50\t0.0123\t0.5000\t812"
     assert json.loads(json.dumps(result.record()))["del"] == result.dels
 
 

@@ -13,7 +13,7 @@ from gmot.decode.api import Decoder
 from gmot.decode.candidates import Weights
 from gmot.decode.methods import STEPS, graphs_needed, weightings
 from gmot.decode.part import PartResult, decode_part, search_hlg_scale
-from gmot.scoring import update_results, write_result_files
+from gmot.result_files import update_results, write_result_files
 from gmot.text.tokens import TokenTable, WordTable
 from gmot.training.checkpoint import load_for_decoding
 from gmot.training.environment import choose_device, command, environment
@@ -93,7 +93,8 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
         for method in decoder.methods:
             chosen = (weights or {}).get(method, weightings(method, decoder.hlg_scale)[0])
             hyps = decoded.hypotheses(method, chosen)
-            result = write_result_files(exp_dir / method, part, suffix, decoded.refs, hyps)
+            costs = _costs(decoded, method)
+            result = write_result_files(exp_dir / method, part, suffix, decoded.refs, hyps, costs)
             used = {"hlg": decoder.hlg_scale, **chosen} if "lattice" in STEPS[method] else {}
             records.append(
                 {
@@ -101,7 +102,7 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
                     "method": method,
                     **common,
                     **result.record(),
-                    **_costs(decoded, method),
+                    **costs,
                     "search": decoder.settings(method),
                     "scales": used,
                 }
