@@ -36,7 +36,7 @@ option hlg_scale 0.6 "weight of the language model in HLG; of several the best o
 option beam_size 4 "of ctc-prefix-beam-search"
 option num_paths 100 "that the methods of n best draw from a lattice"
 option nbest_scale 0.5 "of a lattice's scores where paths are drawn; smaller: more distinct ones"
-option scale_part dev "the part on which the scales of rescoring are searched"
+option scale_part dev "the part on which scales are searched"
 option decode_options "" "more options for local/decode.py, such as --epoch 30"
 option title "" "of the results"
 
@@ -215,8 +215,14 @@ case $decoding_methods in
 esac
 case $decoding_methods in
   *nbest* | *rescoring*)
-    search_options+=(--num-paths "$num_paths" --nbest-scale "$nbest_scale" --scale-part "$scale_part")
-    decode_settings+=(num_paths nbest_scale scale_part)
+    search_options+=(--num-paths "$num_paths" --nbest-scale "$nbest_scale")
+    decode_settings+=(num_paths nbest_scale)
+    ;;
+esac
+case "$decoding_methods, $hlg_scale" in
+  *rescoring* | *", "*" "*) # there are scales to find
+    search_options+=(--scale-part "$scale_part")
+    decode_settings+=(scale_part)
     ;;
 esac
 case $decoding_methods in

@@ -201,7 +201,10 @@ def test_decoding_and_results_know_their_options(later_stages):
 def test_options_of_methods_go_with_the_methods(later_stages):
     search = ("--num-paths", "7", "--beam-size", "3", "--teacher", "some/bert")
     _, decode, _ = later_stages("--systems", "ctc", *search)
-    assert "--num-paths" not in decode and "--teacher" not in decode
+    assert not any(option in decode for option in ("--num-paths", "--teacher", "--scale-part"))
+    several = ("--hlg-scale", "0.2 0.4", "--scale-part", "test")
+    decode, _ = later_stages("--systems", "ctc", *search, *several)
+    assert "--hlg-scale 0.2 0.4 --scale-part test" in decode
     decode, _ = later_stages("--systems", "ctc", *search, "--decoding-methods", "all")
     methods = decode.split("--decoding-methods ")[1].split(" --")[0].split()
     assert methods == [
