@@ -38,15 +38,28 @@ def summarize(
         temporary.write_text(
             f"# {title}\n\nWritten by `local/summarize_results.py`.\n\n## Measured\n\n"
             "CER in per cent over characters, 95 % interval by bootstrap over utterances.\n\n"
-            f"{table}\n\n{details}",
+            f"{table}\n\n## Speed\n\n"
+            "Real-time factors (seconds a second of speech) over all parts; peak memory "
+            "of all methods that were decoded together.\n\n"
+            f"{speed_table(chosen)}\n\n## Details\n\n{details}",
             encoding="utf-8",
         )
     return table
 
 
-def choose(path: Path, epoch: Optional[int], avg: Optional[int]) -> List[Record]:
+def choose(
+    path: Path,
+    epoch: Optional[int],
+    avg: Optional[int],
+    part: Optional[str] = None,
+    method: Optional[str] = None,
+) -> List[Record]:
     """The records of one (epoch, avg): of those asked for, the one decoded last.
 
+    Args:
+      path: of ``results.json``.
+      epoch, avg: asked for; None: any.
+      part, method: asked for; None: all.
     Raises:
       GmotError: the system is missing, or has no such results.
     """
@@ -56,7 +69,13 @@ def choose(path: Path, epoch: Optional[int], avg: Optional[int]) -> List[Record]
             f"{path}: not there. Decode system '{path.parent.name}' first (local/decode.py); "
             f"{path.parent.parent} has results of: {', '.join(systems) or 'none'}."
         )
-    records = read_results(path)
+    known = read_results(path)
+    records = [r for r in known if part in (None, r["part"]) and method in (None, r["method"])]
+    if not records:
+        found = sorted({f"{r['part']} by {r['method']}" for r in known})
+        raise GmotError(
+            f"{path}: no results of {part} by {method}; decoded are: {', '.join(found)}."
+        )
     decoded = [(r["epoch"], r["avg"]) for r in records]  # the newest is the last
     fitting = [(e, a) for e, a in decoded if epoch in (None, e) and avg in (None, a)]
     if not fitting:
@@ -68,7 +87,7 @@ def choose(path: Path, epoch: Optional[int], avg: Optional[int]) -> List[Record]
 
 
 def results_table(chosen: Dict[str, List[Record]]) -> str:
-    """Markdown, aligned so that it reads well on a console too."""
+    """A row a method and system, a column a part."""
     parts = list(dict.fromkeys(r["part"] for records in chosen.values() for r in records))
     rows = [["decoding", "system", *parts]]
     for method in METHODS:
@@ -76,11 +95,36 @@ def results_table(chosen: Dict[str, List[Record]]) -> str:
             cells = {r["part"]: cell(r) for r in records if r["method"] == method}
             if cells:
                 rows.append([method, system, *(cells.get(part, "-") for part in parts)])
+    return markdown_table(rows)
+
+
+def speed_table(chosen: Dict[str, List[Record]]) -> str:
+    """What decoding took, all parts together: times are added up, of memory the most counts."""
+    rows = [["decoding", "system", "RTF encoder", "RTF decoding", "peak memory", "device"]]
+    for method in METHODS:
+        for system, records in chosen.items():
+            found = [r for r in records if r["method"] == method]
+            if found:
+                factors = [f"{_rtf(found, key):.4f}" for key in ("rtf_encoder", "rtf_decoding")]
+                memory = f"{max(r['peak_memory_mb'] for r in found):.0f} MB"
+                device = ", ".join(unique(r["device"] for r in found))
+                rows.append([method, system, *factors, memory, device])
+    return markdown_table(rows)
+
+
+def _rtf(records: Sequence[Record], key: str) -> float:
+    """Seconds a second of speech, over records of several parts."""
+    seconds = [r.get("audio_seconds", 1.0) for r in records]
+    return sum(r[key] * s for r, s in zip(records, seconds)) / sum(seconds)
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Markdown, aligned so that it reads well on a console too; the first row is the head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    rows.insert(1, ["-" * width for width in widths])
+    lines = [rows[0], ["-" * width for width in widths], *rows[1:]]
     return "\n".join(
         "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |"
-        for row in rows
+        for row in lines
     )
 
 
@@ -102,13 +146,24 @@ def describe(system: str, records: Sequence[Record]) -> str:
     lines.append(f"- seed {', '.join(map(str, unique(r.get('seed') for r in records)))}")
     for r in records:
         lines.append(
-            f"- {r['part']}, {r['method']}: {r['ins']} ins, {r['del']} del, {r['sub']} sub of "
-            f"{r['ref_len']} characters in {r['num_utterances']} utterances, {r['num_empty']} "
-            f"without output; real-time factor {r['rtf_encoder']:.4f} (encoder) + "
+            f"- {r['part']}, {r['method']}: {r['ins']} ins, {r['del']} del, {r['sub']} sub"
+            f"{_homophones(r)}, of {r['ref_len']} characters in {r['num_utterances']} utterances, "
+            f"{r['num_empty']} without output; real-time factor {r['rtf_encoder']:.4f} (encoder) + "
             f"{r['rtf_decoding']:.4f} (decoding) on {r['device']}; peak memory "
-            f"{r['peak_memory_mb']:.0f} MB"
+            f"{r['peak_memory_mb']:.0f} MB{_scales(r)}"
         )
     return "\n".join([*lines, ""])
+
+
+def _homophones(record: Record) -> str:
+    if "homophone_sub" not in record:
+        return ""  # decoded before they were counted
+    return f" ({record['homophone_sub']} of them homophones)"
+
+
+def _scales(record: Record) -> str:
+    found = [f"{name} {value:g}" for name, value in (record.get("scales") or {}).items()]
+    return f"; scales: {', '.join(found)}" if found else ""
 
 
 def unique(values: Iterable[Any]) -> List[Any]:

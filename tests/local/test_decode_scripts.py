@@ -161,6 +161,17 @@ def test_files_and_records(data):
         assert r["environment"]["torch"] == metadata.version("torch")
         assert "decode.py" in r["command"] and r["system"] == {"name": "ctc"}
         assert r["audio_seconds"] == pytest.approx((8000 + 12000 + 16000) / 16000)
+        assert 0 <= r["homophone_sub"] <= r["sub"]
+        assert f"{r['sub']} sub of them {r['homophone_sub']} homophones ]" in err
+        head, row = (folder / "cer-summary-dev-epoch-2-avg-2.txt").read_text().splitlines()
+        numbers = dict(zip(head.split("\t")[1:], map(float, row.split("\t")[1:])))
+        assert row.startswith(method + "\t")
+        assert numbers == {
+            "CER": round(r["cer"], 2),
+            "rtf_encoder": round(r["rtf_encoder"], 4),
+            "rtf_decoding": round(r["rtf_decoding"], 4),
+            "peak_memory_mb": round(r["peak_memory_mb"]),
+        }
 
 
 def test_ctc_decoding_writes_what_greedy_search_writes(data):
@@ -296,6 +307,40 @@ def test_summary(data, tmp_path):
     assert text.startswith("# Toy\n") and table.strip() in text
     for part in ("### gm_ot", "local/train.py --seed 7", "commit abc123", "seed 7", "decoded by"):
         assert part in text
+    assert text.index("## Measured") < text.index("## Speed") < text.index("## Details")
+
+
+def test_speed_scales_and_homophones_are_shown(tmp_path):
+    """Of several parts the times are added up; records of earlier versions lack some keys."""
+    earlier = {
+        **dict(zip(("part", "method", "epoch", "avg"), ("dev", "1best", 3, 1))),
+        **dict(zip(("cer", "ci_low", "ci_high", "ins", "del", "sub"), (9.0, 8.0, 10.0, 1, 2, 3))),
+        **{"ref_len": 60, "num_utterances": 5, "num_empty": 0, "device": "cpu, 1 threads"},
+        **{"rtf_encoder": 0.25, "rtf_decoding": 0.5, "peak_memory_mb": 700.0},
+    }
+    now = {**earlier, "homophone_sub": 2, "scales": {"hlg": 0.5, "lm": 0.25}, "audio_seconds": 30}
+    test = {"part": "test", "rtf_encoder": 0.5, "audio_seconds": 10, "peak_memory_mb": 900.0}
+    write_json(tmp_path / "old" / "results.json", [earlier])
+    write_json(tmp_path / "new" / "results.json", [now, {**now, **test, "scales": {}}])
+    output = tmp_path / "RESULTS.md"
+    arguments = ("--exp-dir", tmp_path, "--systems", "old", "new", "--output", output)
+    status, table, err = run("summarize_results.py", *arguments)
+    assert status == 0, err
+    text = output.read_text(encoding="utf-8")
+    speed = text[text.index("## Speed") : text.index("## Details")]
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in speed.splitlines()]
+    rows = [row for row in rows if len(row) > 1]
+    assert rows[0][2:] == ["RTF encoder", "RTF decoding", "peak memory", "device"]
+    assert rows[2:] == [
+        ["1best", "old", "0.2500", "0.5000", "700 MB", "cpu, 1 threads"],
+        # (30 s x 0.25 + 10 s x 0.5) / 40 s
+        ["1best", "new", "0.3125", "0.5000", "900 MB", "cpu, 1 threads"],
+    ]
+    old, dev, other = (line for line in text.splitlines() if "1 ins, 2 del" in line)
+    assert "3 sub, of 60" in old and old.endswith("700 MB")
+    assert "3 sub (2 of them homophones), of 60" in dev
+    assert dev.endswith("700 MB; scales: hlg 0.5, lm 0.25")
+    assert other.endswith("900 MB")
 
 
 def test_summary_shows_what_was_decoded_last(data, tmp_path):
