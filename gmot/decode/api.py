@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gmot.common import GmotError, PathLike
-from gmot.decode import lattice
+from gmot.decode import lattice, rescoring
 from gmot.decode.candidates import Candidates
 from gmot.decode.graph_set import GraphSet
 from gmot.decode.greedy import ctc_greedy_search
@@ -61,6 +61,7 @@ class Decoder:
       whole_weightings: those for which ``whole-lattice-rescoring`` gives candidates.
       seconds: method -> wall time; of a shared step all who share it bear the whole.
       num_narrowed: utterances searched with fewer ``max_active_states``.
+      num_thinned: utterances in batches with lattices too large to work with.
       num_empty: method -> utterances for which no path of the graph survived; they
         were answered by greedy search.
 
@@ -105,7 +106,7 @@ class Decoder:
     def _reset(self) -> None:
         self.seconds = {method: 0.0 for method in self.methods}
         self.num_empty = {method: 0 for method in self.methods}
-        self.num_narrowed = 0
+        self.num_narrowed = self.num_thinned = 0
 
     def only(self, methods: Sequence[str]) -> "Decoder":
         """The same for other methods, with the graphs that are loaded."""
@@ -220,21 +221,35 @@ class Decoder:
     def _best(self, work: Work) -> None:
         work["best"] = work["lattice"].one_best()
 
+    def _thinned(self, work: Work) -> None:
+        work["thinned"] = work["lattice"].thinned()
+        if work["thinned"] is not work["lattice"]:
+            if not self.num_thinned:
+                logging.warning(
+                    "lattices of more than %d arcs are thinned for n-best lists and rescoring "
+                    "(warned once, counted): the model is far from sure what was said, or "
+                    "--output-beam is too wide",
+                    lattice.MAX_ARCS,
+                )
+            self.num_thinned += len(work["lens"])
+
     def _nbest(self, work: Work) -> None:
-        lists = work["lattice"].nbest(self.num_paths, self.nbest_scale)
+        lists = work["thinned"].nbest(self.num_paths, self.nbest_scale)
         work["nbest"] = [
             sorted(paths, key=lambda p: -(p.acoustic + self.hlg_scale * p.graph)) for paths in lists
         ]
 
     def _lm(self, work: Work) -> None:
-        flat = lattice.score_labels(
+        flat = rescoring.score_labels(
             self.graphs.grammar, [path.labels for paths in work["nbest"] for path in paths]
         )
         scores = iter(flat)
         work["lm"] = [np.array([next(scores) for _ in paths]) for paths in work["nbest"]]
 
     def _whole(self, work: Work) -> None:
-        work["whole"] = work["lattice"].rescore(self.graphs.looped_grammar, self.whole_weightings)
+        work["whole"] = rescoring.rescore(
+            work["thinned"], self.graphs.looped_grammar, self.whole_weightings
+        )
 
     def _plm(self, work: Work) -> None:
         assert self.plm is not None
@@ -262,7 +277,7 @@ class Decoder:
             for i, paths in enumerate(work["nbest"]):
                 if method == "plm-rescoring":
                     paths = paths[: self.num_plm_paths]
-                columns = {step: work[step][i][: len(paths)] for step in STEPS[method][2:]}
+                columns = {step: work[step][i][: len(paths)] for step in STEPS[method][3:]}
                 found.append(self._listed(paths, **columns))
         return self._filled(method, found, work)
 

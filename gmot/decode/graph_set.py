@@ -6,7 +6,7 @@ from typing import Any, Dict, Optional, Sequence
 import torch
 
 from gmot.common import GmotError, PathLike, fingerprint
-from gmot.decode import lattice
+from gmot.decode import lattice, rescoring
 from gmot.decode.graphs import load_graph
 from gmot.decode.lexicon_fst import BACK_OFF
 from gmot.text.tokens import TokenTable, WordTable
@@ -24,8 +24,8 @@ class GraphSet:
 
     Attributes:
       h, hlg: k2.Fsa, or None.
-      grammar: G, for :func:`gmot.decode.lattice.score_labels`, or None.
-      looped_grammar: G, for :meth:`gmot.decode.lattice.Lattices.rescore`, or None.
+      grammar: G, for :func:`gmot.decode.rescoring.score_labels`, or None.
+      looped_grammar: G, for :meth:`gmot.decode.rescoring.rescore`, or None.
 
     Raises:
       GmotError: the folder or the words are not given, a graph is missing or of
@@ -56,8 +56,8 @@ class GraphSet:
         if "G.pt" in names:
             assert words is not None
             plain = load_graph(Path(folder) / "G.pt", None, words, device)
-            self.grammar = lattice.epsilon_back_off(plain, words.ids[BACK_OFF])
-            self.looped_grammar = lattice.rescoring_grammar(self.grammar)
+            self.grammar = rescoring.epsilon_back_off(plain, words.ids[BACK_OFF])
+            self.looped_grammar = rescoring.rescoring_grammar(self.grammar)
 
     def arcs_a_frame(self, num_states: int) -> int:
         """How many arcs of HLG leave its ``num_states`` busiest states: the most that a search

@@ -6,12 +6,13 @@ apart from what the acoustic model gives, so that both can be weighed anew.
 """
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from gmot.common import GmotError
+from gmot.decode.fsa import num_arcs, output_labels, sums
 from gmot.decode.k2_import import import_k2
 
 
@@ -29,6 +30,13 @@ class Path(NamedTuple):
     acoustic: float
     graph: float
     lm: float = 0.0
+
+
+# Arcs that an utterance's lattice may have where more is done with it than to find its best path:
+# some thousands are usual, and millions come of log-probabilities that know nothing.
+MAX_ARCS = 200_000
+# Arcs x labels that one call for the alignments of n-best lists may meet.
+ALIGN_WORK = 30_000_000
 
 
 def weigh(graph: Any, scale: float) -> Any:
@@ -70,9 +78,24 @@ class Lattices:
         if self.fsa is None:
             return results
         best = import_k2().shortest_path(self.fsa, use_double_scores=True)
-        for row, arcs, labels in zip(self.rows, _num_arcs(best), _outputs(best)):
+        for row, arcs, labels in zip(self.rows, num_arcs(best), output_labels(best)):
             results[row] = labels if arcs else None
         return results
+
+    def thinned(self, max_arcs: int = MAX_ARCS) -> "Lattices":
+        """The same, with less of those that are too large to work with.
+
+        Arcs of small posterior probability are dropped; where that does not suffice, or would
+        cost the best path, this path alone is kept.
+        """
+        if self.fsa is None or max(num_arcs(self.fsa)) <= max_arcs:
+            return self
+        k2 = import_k2()
+        parts = []
+        for i, arcs in enumerate(num_arcs(self.fsa)):
+            whole = k2.index_fsa(self.fsa, torch.tensor([i], dtype=torch.int32).to(self.fsa.device))
+            parts.append(whole if arcs <= max_arcs else _thin(whole, max_arcs))
+        return Lattices(k2.cat(parts), self.rows, self.num_utterances)
 
     def nbest(self, num_paths: int = 100, nbest_scale: float = 0.5) -> List[List[Path]]:
         """Different outputs of each utterance, the best path's first.
@@ -125,64 +148,17 @@ class Lattices:
         k2 = import_k2()
         if not owners:
             return []
-        device = self.fsa.device
-        wanted = k2.add_epsilon_self_loops(k2.linear_fsa(outputs, device=device))
         inverted = k2.arc_sort(k2.invert(self.fsa))
-        owner_map = torch.tensor(owners, dtype=torch.int32, device=device)
-        aligned = k2.intersect_device(inverted, wanted, owner_map, sorted_match_a=True)
-        best = k2.shortest_path(k2.top_sort(k2.connect(aligned)), use_double_scores=True)
-        totals = _sums(best, best.scores)
-        graph = _sums(best, best.lm_scores)
-        weighted = _sums(best, best.graph_scores)
-        return [
-            Path(tuple(labels), total - w, g)
-            for labels, total, w, g in zip(outputs, totals, weighted, graph)
-        ]
-
-    def rescore(self, grammar: Any, weightings: Sequence[Mapping[str, float]]) -> List[List[Path]]:
-        """The best paths of each whole lattice with another language model in it.
-
-        Args:
-          grammar: :func:`rescoring_grammar`'s.
-          weightings: weights of the scores ``graph`` and ``lm``; one that is not
-            named weighs nothing. There is a best path for each of them.
-        Returns:
-          For each utterance the best paths, without repeats; none where no path
-          survived.
-        """
-        k2 = import_k2()
-        results: List[List[Path]] = [[] for _ in range(self.num_utterances)]
-        for row in set(range(self.num_utterances)) - set(self.rows):
-            results[row] = [Path((), 0.0, 0.0)]
-        if self.fsa is None:
-            return results
-        first = self.fsa.clone()
-        first.scores = first.scores - first.graph_scores
-        first.graph_lm = first.lm_scores.clone()
-        del first.lm_scores, first.graph_scores
-        # Loops let a word of one frame be followed by another without a frame between them in
-        # which the grammar could back off.
-        inverted = k2.add_epsilon_self_loops(k2.invert(first))
-        to_grammar = torch.zeros(inverted.shape[0], dtype=torch.int32, device=inverted.device)
-        lattice = k2.intersect_device(grammar, inverted, to_grammar, sorted_match_a=True)
-        lattice = k2.top_sort(k2.connect(k2.remove_epsilon_self_loops(k2.connect(lattice))))
-        lattice.acoustic = lattice.scores - lattice.lm_scores
-        found: List[Dict[Tuple[int, ...], Path]] = [{} for _ in self.rows]
-        for weights in weightings:
-            lattice.scores = (
-                lattice.acoustic
-                + weights.get("graph", 0.0) * lattice.graph_lm
-                + weights.get("lm", 0.0) * lattice.lm_scores
-            )
-            best = k2.shortest_path(lattice, use_double_scores=True)
-            columns = (best.acoustic, best.graph_lm, best.lm_scores)
-            scores = zip(*(_sums(best, column) for column in columns))
-            for paths, arcs, labels, of_path in zip(found, _num_arcs(best), _labels(best), scores):
-                if arcs:
-                    paths.setdefault(tuple(labels), Path(tuple(labels), *of_path))
-        for row, paths in zip(self.rows, found):
-            results[row] = list(paths.values())
-        return results
+        sizes = num_arcs(self.fsa)
+        paths: List[Path] = []
+        first = work = 0
+        for i, (owner, labels) in enumerate(zip(owners, outputs)):
+            more = sizes[owner] * (len(labels) + 1)
+            if first < i and work + more > ALIGN_WORK:
+                paths += _aligned(inverted, owners[first:i], outputs[first:i])
+                first, work = i, 0
+            work += more
+        return paths + _aligned(inverted, owners[first:], outputs[first:])
 
 
 def search(
@@ -233,76 +209,29 @@ def search(
     return Lattices(fsa, order.tolist(), len(lens))
 
 
-def score_labels(grammar: Any, sequences: Sequence[Sequence[int]]) -> List[float]:
-    """The score of each sequence of words under a language model.
-
-    Args:
-      grammar: of :func:`gmot.decode.graphs.compile_g`, with :func:`epsilon_back_off`.
-      sequences: word ids.
-    Returns:
-      Natural logarithms; -inf where the grammar does not accept the words.
-    """
+def _thin(lattice: Any, max_arcs: int) -> Any:
+    """One lattice with at most so many arcs, its best path among them."""
     k2 = import_k2()
-    if not sequences:
-        return []
-    words = k2.add_epsilon_self_loops(
-        k2.linear_fsa([list(s) for s in sequences], device=grammar.device)
-    )
-    zeros = torch.zeros(len(sequences), dtype=torch.int32, device=grammar.device)
-    both = k2.intersect_device(grammar, words, zeros, sorted_match_a=True)
-    both = k2.top_sort(k2.connect(both))
-    return both.get_tot_scores(use_double_scores=True, log_semiring=False).tolist()
+    best = k2.shortest_path(lattice, use_double_scores=True)
+    score = best.get_tot_scores(use_double_scores=True, log_semiring=False)
+    for threshold in (1e-10, 1e-8, 1e-6, 1e-4):
+        less = k2.prune_on_arc_post(lattice, threshold, True)
+        kept = less.get_tot_scores(use_double_scores=True, log_semiring=False)
+        if float(kept) < float(score) - 1e-3:
+            break
+        if less.num_arcs <= max_arcs:
+            return less
+    return best
 
 
-def epsilon_back_off(grammar: Any, back_off: int) -> Any:
-    """A grammar that backs off without reading anything, for :func:`score_labels`.
-
-    Args:
-      grammar: of :func:`gmot.decode.graphs.compile_g`.
-      back_off: the label of its back-off arcs.
-    """
+def _aligned(inverted: Any, owners: List[int], outputs: List[List[int]]) -> List[Path]:
+    """The best path of each output through its lattice, whose labels are outputs."""
     k2 = import_k2()
-    labels = grammar.labels.clone()
-    labels[labels == back_off] = 0
-    free = k2.Fsa(
-        torch.cat(
-            [grammar.arcs.values()[:, :2], labels[:, None], grammar.arcs.values()[:, 3:]], dim=1
-        ).contiguous()
-    )
-    return k2.create_fsa_vec([k2.arc_sort(free)])
-
-
-def rescoring_grammar(grammar: Any) -> Any:
-    """A grammar for :meth:`Lattices.rescore`.
-
-    Args:
-      grammar: of :func:`epsilon_back_off`.
-    """
-    k2 = import_k2()
-    looped = k2.arc_sort(k2.add_epsilon_self_loops(grammar))
-    looped.lm_scores = looped.scores.clone()
-    return looped
-
-
-def _num_arcs(fsas: Any) -> List[int]:
-    splits = fsas.arcs.shape().remove_axis(1).row_splits(1).cpu()
-    return (splits[1:] - splits[:-1]).tolist()
-
-
-def _outputs(fsas: Any) -> List[List[int]]:
-    """The output labels of linear FSAs."""
-    return import_k2().get_aux_labels(fsas)
-
-
-def _labels(fsas: Any) -> List[List[int]]:
-    """The input labels of linear FSAs."""
-    shape = fsas.arcs.shape().remove_axis(1)
-    return import_k2().RaggedTensor(shape, fsas.labels.contiguous()).remove_values_leq(0).tolist()
-
-
-def _sums(fsas: Any, values: Tensor) -> List[float]:
-    """Sums of values of arcs, by FSA."""
-    counts = torch.tensor(_num_arcs(fsas))
-    owners = torch.repeat_interleave(torch.arange(len(counts)), counts)
-    sums = torch.zeros(len(counts), dtype=torch.float64)
-    return sums.index_add_(0, owners, values.detach().double().cpu()).tolist()
+    device = inverted.device
+    wanted = k2.add_epsilon_self_loops(k2.linear_fsa(outputs, device=device))
+    owner_map = torch.tensor(owners, dtype=torch.int32, device=device)
+    aligned = k2.intersect_device(inverted, wanted, owner_map, sorted_match_a=True)
+    best = k2.shortest_path(k2.top_sort(k2.connect(aligned)), use_double_scores=True)
+    columns = (best.scores - best.graph_scores, best.lm_scores)
+    scores = zip(*(sums(best, column) for column in columns))
+    return [Path(tuple(labels), *of_path) for labels, of_path in zip(outputs, scores)]

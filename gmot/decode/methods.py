@@ -11,11 +11,11 @@ STEPS: Dict[str, Tuple[str, ...]] = {
     "ctc-prefix-beam-search": ("prefixes",),
     "ctc-decoding": ("h",),
     "1best": ("lattice", "best"),
-    "nbest": ("lattice", "nbest"),
-    "nbest-oracle": ("lattice", "nbest"),
-    "nbest-rescoring": ("lattice", "nbest", "lm"),
-    "whole-lattice-rescoring": ("lattice", "whole"),
-    "plm-rescoring": ("lattice", "nbest", "lm", "plm"),
+    "nbest": ("lattice", "thinned", "nbest"),
+    "nbest-oracle": ("lattice", "thinned", "nbest"),
+    "nbest-rescoring": ("lattice", "thinned", "nbest", "lm"),
+    "whole-lattice-rescoring": ("lattice", "thinned", "whole"),
+    "plm-rescoring": ("lattice", "thinned", "nbest", "lm", "plm"),
 }
 METHODS = tuple(STEPS)
 # What is tried on dev for the language models that rescore.

@@ -156,7 +156,7 @@ def test_language_model_scores_of_nbest_lists_are_the_model_s(graphs, tmp_path):
     model, _ = language_model(tmp_path, 3)
     found = decoder(["nbest-rescoring"], graphs, **WIDE)
     work = {"log_probs": log_probs(5, 9, scale=1.0), "lens": LENS, "beams": found.beams}
-    for step in ("_lattice", "_nbest", "_lm"):
+    for step in ("_lattice", "_thinned", "_nbest", "_lm"):
         getattr(found, step)(work)
     checked = 0
     for paths, scores in zip(work["nbest"], work["lm"]):

@@ -9,7 +9,7 @@ from gmot.common import GmotError
 from gmot.decode.api import Decoder
 from gmot.decode.graphs import compile_h, compile_hlg, save_graph
 from gmot.decode.greedy import ctc_greedy_search
-from gmot.decode.lattice import search
+from gmot.decode.lattice import search, weigh
 
 k2 = pytest.importorskip("k2")
 
@@ -147,3 +147,45 @@ def test_results_do_not_depend_on_batch_mates(tmp_path):
 def test_graph_with_more_labels_than_outputs_is_refused():
     with pytest.raises(GmotError, match="label 5, but the model has 5 outputs"):
         one_best(log_probs(1, 3), torch.tensor([3]), compile_h(6))
+
+
+def weighed_hlg(tmp_path, order=2):
+    return weigh(compile_hlg(LEXICON, TOKENS, WORDS, language_model(tmp_path, order)[1]), 0.5)
+
+
+def test_thinned_lattices_keep_their_best_paths(tmp_path):
+    x, lens = log_probs(6, 12, scale=0.5), torch.tensor([3, 12, 5, 8, 0, 12])
+    wide = dict(search_beam=1000.0, output_beam=30.0, max_active_states=100000)
+    whole = search(x, lens, weighed_hlg(tmp_path), **wide)
+    assert whole.thinned(10**9) is whole
+    scores = whole.fsa.get_tot_scores(use_double_scores=True, log_semiring=False)
+    for most in (2000, 300, 50):
+        less = whole.thinned(most)
+        splits = less.fsa.arcs.shape().remove_axis(1).row_splits(1)
+        assert int((splits[1:] - splits[:-1]).max()) <= max(most, 14)
+        torch.testing.assert_close(
+            less.fsa.get_tot_scores(use_double_scores=True, log_semiring=False), scores
+        )
+        assert less.one_best() == whole.one_best()
+        assert [p[0] for p in less.nbest(20)] == [p[0] for p in whole.nbest(1)]
+
+
+def test_a_thinned_lattice_does_not_depend_on_its_batch(tmp_path):
+    hlg = weighed_hlg(tmp_path)
+    x, lens = log_probs(3, 12, scale=0.5), torch.tensor([12, 4, 12])
+    together = search(x, lens, hlg).thinned(300).nbest(50)
+    for i, n in enumerate(lens):
+        alone = search(x[i : i + 1, :n], lens[i : i + 1], hlg).thinned(300).nbest(50)[0]
+        assert {p.labels for p in alone} == {p.labels for p in together[i]}
+
+
+def test_alignments_may_be_made_in_parts(tmp_path, monkeypatch):
+    x, lens = log_probs(3, 8, scale=0.5), torch.tensor([8, 4, 7])
+    found = search(x, lens, weighed_hlg(tmp_path))
+    together = found.nbest(40)
+    monkeypatch.setattr("gmot.decode.lattice.ALIGN_WORK", 1)
+    apart = found.nbest(40)
+    for a, b in zip(together, apart):
+        assert [p.labels for p in a] == [p.labels for p in b]
+        for p, q in zip(a, b):
+            assert (p.acoustic, p.graph) == pytest.approx((q.acoustic, q.graph), abs=1e-4)
