@@ -307,6 +307,12 @@ def test_summary(data, tmp_path):
     assert text.startswith("# Toy\n") and table.strip() in text
     for part in ("### gm_ot", "local/train.py --seed 7", "commit abc123", "seed 7", "decoded by"):
         assert part in text
+    compared = run(
+        "compare_results.py", "--exp-dirs", data / "exp/ctc", data / "exp/gm_ot",
+        "--part", "dev", "--method", "ctc-greedy-search", "--avg", 2,
+    )  # fmt: skip
+    assert compared[0] == 0, compared[2]
+    assert compared[1].splitlines()[0].startswith(f"ctc: %CER {greedy['ctc']}")
     assert text.index("## Measured") < text.index("## Speed") < text.index("## Details")
 
 
