@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOORS = {
     "k2": "gmot/decode/k2_import.py",
     "kaldilm": "gmot/decode/graphs.py",
-    "transformers": "gmot/teacher.py",
+    "transformers": "gmot/teacher/",
     "lhotse": "gmot/data/",
     "tensorboard": "gmot/training/metrics.py",
     "torch.utils.tensorboard": "gmot/training/metrics.py",

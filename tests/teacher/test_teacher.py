@@ -16,7 +16,7 @@ from gmot.teacher import FeatureStore, Teacher, TeacherTokenizer, write_store
 
 transformers = pytest.importorskip("transformers")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CHARACTERS = list("今天气很好中文他她在十一")
 METASPACE = "\u2581"
 SENTENCES = ["今天天气很好", "他在", "中文", "她在十一", "今天", "好"]

@@ -1,0 +1,123 @@
+"""Teacher features on disk, computed once: reading them needs numpy and torch alone."""
+
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Optional
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gmot.common import GmotError, PathLike, atomic_path, read_json, write_json
+from gmot.teacher.encoder import Teacher
+
+
+class FeatureStore:
+    """Teacher features of many sentences, memory-mapped; made by :func:`write_store`."""
+
+    def __init__(self, path: Path, index: Dict[str, Any]):
+        self._rows: Dict[str, List[int]] = index["texts"]
+        self.path = path
+        self.dim: int = index["dim"]
+        self.fingerprint: str = index["fingerprint"]
+        self.random_weights: bool = index["random_weights"]
+        self._features = np.memmap(
+            path / "features.bin", np.float16, "r", shape=(index["rows"], self.dim)
+        )
+
+    @classmethod
+    def open(cls, directory: PathLike, fingerprint: Optional[str] = None) -> "FeatureStore":
+        """Open a store.
+
+        Args:
+          directory: where :func:`write_store` put it.
+          fingerprint: of the teacher that is expected, or None for any.
+
+        Raises:
+          GmotError: there is none, it is incomplete, or another teacher's.
+        """
+        path = Path(directory)
+        index = read_json(path / "index.json")
+        features = path / "features.bin"
+        expected = index["rows"] * index["dim"] * 2
+        found = features.stat().st_size if features.is_file() else 0
+        if found != expected:
+            raise GmotError(
+                f"{features}: {found} bytes, expected {expected}. "
+                "Delete the folder and compute the teacher's features again."
+            )
+        if fingerprint is not None and fingerprint != index["fingerprint"]:
+            raise GmotError(
+                f"{path} holds features of the teacher {index['fingerprint']} "
+                f"(layer {index['layer']}, random weights: {index['random_weights']}), "
+                f"expected {fingerprint}. Compute the teacher's features again, or give "
+                "another folder."
+            )
+        return cls(path, index)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, text: str) -> bool:
+        return text in self._rows
+
+    def get(self, text: str) -> Tensor:
+        """Features ``(L, D)`` float32 of a sentence that is in the store.
+
+        Raises:
+          GmotError: it is not.
+        """
+        if text not in self._rows:
+            raise GmotError(
+                f"{self.path}: no features of '{text}'. Compute the teacher's features "
+                "again, from the manifests that are trained on."
+            )
+        start, length = self._rows[text]
+        return torch.from_numpy(self._features[start : start + length].astype(np.float32))
+
+
+def write_store(
+    directory: PathLike, teacher: Teacher, texts: Iterable[str], batch_size: int = 32
+) -> int:
+    """Compute the features of ``texts`` and keep them, each text once.
+
+    Args:
+      directory: the folder to make; one that is there is replaced at the end.
+      teacher: computes the features.
+      texts: sentences, repetitions allowed.
+      batch_size: sentences at a time; similar lengths go together.
+
+    Returns:
+      How many different sentences the store holds.
+
+    Raises:
+      GmotError: there is no sentence.
+    """
+    distinct = sorted(set(texts), key=lambda text: (len(text), text))
+    if not distinct:
+        raise GmotError(f"{directory}: there is no sentence to compute teacher features of")
+    rows = 0
+    index: Dict[str, List[int]] = {}
+    with atomic_path(directory) as folder:
+        folder.mkdir()
+        bar = tqdm(total=len(distinct), desc="teacher features", unit="sentence", disable=None)
+        with bar, open(folder / "features.bin", "wb") as file:
+            for start in range(0, len(distinct), batch_size):
+                batch = distinct[start : start + batch_size]
+                for text, features in zip(batch, teacher.encode(batch)):
+                    file.write(features.numpy().astype(np.float16).tobytes())
+                    index[text] = [rows, len(features)]
+                    rows += len(features)
+                bar.update(len(batch))
+        write_json(
+            folder / "index.json",
+            {
+                "fingerprint": teacher.fingerprint,
+                "layer": teacher.layer,
+                "random_weights": teacher.random_weights,
+                "dim": teacher.dim,
+                "rows": rows,
+                "texts": index,
+            },
+        )
+    return len(distinct)
