@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Sequence
 
+from gmot.cli import load_config
 from gmot.common import GmotError, PathLike, atomic_path
 from gmot.decode.methods import METHODS
 from gmot.result_files import read_results
@@ -17,6 +18,7 @@ def summarize(
     avg: Optional[int],
     output: PathLike,
     title: str,
+    published: Optional[PathLike] = None,
 ) -> str:
     """Write the results of some systems.
 
@@ -26,11 +28,13 @@ def summarize(
       epoch, avg: which results; None: of what was decoded last.
       output: the Markdown file.
       title: its heading.
+      published: YAML file of what others report, to be quoted below.
     Returns:
       The table.
     Raises:
-      GmotError: a system has no such results.
+      GmotError: a system has no such results, or the file of quotations is malformed.
     """
+    quoted = f"\n{quotations(published)}" if published else ""
     chosen = {s: choose(Path(exp_dir) / s / "results.json", epoch, avg) for s in systems}
     table = results_table(chosen)
     details = "\n".join(describe(system, records) for system, records in chosen.items())
@@ -41,10 +45,39 @@ def summarize(
             f"{table}\n\n## Speed\n\n"
             "Real-time factors (seconds a second of speech) over all parts; peak memory "
             "of all methods that were decoded together.\n\n"
-            f"{speed_table(chosen)}\n\n## Details\n\n{details}",
+            f"{speed_table(chosen)}\n\n## Details\n\n{details}{quoted}",
             encoding="utf-8",
         )
     return table
+
+
+def quotations(path: PathLike) -> str:
+    """What papers report, in Markdown, with what must be known to read it.
+
+    Args:
+      path: YAML: ``caveats`` (a list of sentences) and ``papers``, each with ``paper``,
+        ``arxiv`` and ``rows`` of ``row, config, dev, test`` and perhaps ``note``.
+    Raises:
+      GmotError: missing, or not such a file.
+    """
+    content = load_config(str(path))
+    try:
+        rows = [["paper", "row", "configuration", "dev", "test", "note"]]
+        for paper in content["papers"]:
+            name = f"{paper['paper']} ({paper['arxiv']})"
+            for row in paper["rows"]:
+                cers = [f"{float(row[part]):.2f}" for part in ("dev", "test")]
+                rows.append([name, row["row"], row["config"], *cers, row.get("note", "")])
+        caveats = "\n".join(f"- {sentence}" for sentence in content["caveats"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise GmotError(
+            f"{path}: not a file of published results ({type(error).__name__}: {error}); expected "
+            "'caveats' and 'papers' with 'rows' of row, config, dev and test."
+        ) from None
+    return (
+        "## Quoted from the papers\n\nNot measured here: CER in per cent, as printed there.\n\n"
+        f"{caveats}\n\n{markdown_table(rows)}\n"
+    )
 
 
 def choose(

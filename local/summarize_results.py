@@ -22,6 +22,11 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--avg", type=int, help="show results of this --avg")
     parser.add_argument("--output", required=True, metavar="RESULTS.md", help="to write")
     parser.add_argument("--title", default="Results", help="its heading")
+    parser.add_argument(
+        "--published",
+        metavar="FILE.yaml",
+        help="what papers report, to be quoted",
+    )
     return parser
 
 
@@ -29,7 +34,12 @@ def main() -> None:
     args = get_parser().parse_args()
     from gmot.results import summarize
 
-    print(summarize(args.exp_dir, args.systems, args.epoch, args.avg, args.output, args.title))
+    print(
+        summarize(
+            *(args.exp_dir, args.systems, args.epoch, args.avg, args.output, args.title),
+            published=args.published,
+        )
+    )
 
 
 if __name__ == "__main__":

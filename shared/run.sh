@@ -39,12 +39,14 @@ option nbest_scale 0.5 "of a lattice's scores where paths are drawn; smaller: mo
 option scale_part dev "the part on which scales are searched"
 option decode_options "" "more options for local/decode.py, such as --epoch 30"
 option title "" "of the results"
+option published "" "file of what papers report on this corpus, quoted in the results"
 
 # shellcheck source=prepare.sh
 . "$(dirname "${BASH_SOURCE[0]}")/prepare.sh"
 
 exp_dir=$(absolute "$exp_dir")${model:+/$model}
 conf_dir=$(absolute "$conf_dir")
+if [ -n "$published" ]; then published=$(absolute "$published"); fi
 : "${title:=$corpus}"
 for name in num_epochs avg; do
   [ -z "${!name}" ] || [ "${!name}" -eq "${!name}" ] 2>/dev/null ||
@@ -250,11 +252,11 @@ systems=${run_names[*]}
 summarize() {
   # shellcheck disable=SC2086  # a list of words
   python local/summarize_results.py --exp-dir "$exp_dir" --systems $systems \
-    --output "$exp_dir/RESULTS.md" --title "$title" >/dev/null
+    --output "$exp_dir/RESULTS.md" --title "$title" ${published:+--published "$published"} >/dev/null
 }
 stage 10 "$exp_dir/results" "results" --after "${decodings[@]}" --settings systems title \
-  --outputs "$exp_dir/RESULTS.md" -- summarize
+  --inputs ${published:+"$published"} --outputs "$exp_dir/RESULTS.md" -- summarize
 if [ "$stop_stage" -ge 10 ]; then
-  grep '^|' "$exp_dir/RESULTS.md" # the table
+  sed '/^## Details/,$d' "$exp_dir/RESULTS.md" | grep '^|' # the tables of what was measured
   log "Commands, versions and counts: $exp_dir/RESULTS.md"
 fi

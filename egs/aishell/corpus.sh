@@ -15,6 +15,7 @@ transcript=data_aishell/transcript/aishell_transcript_v0.8.txt
 title=AISHELL-1
 lhotse_recipe=aishell
 inventory=$recipe/inventory.yaml
+published=$recipe/published.yaml
 systems="baseline gm_ot_setting5"
 pretrain_system=baseline
 avg=10
