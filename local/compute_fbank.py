@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, run  # noqa: E402
+from gmot.cli import ArgumentParser, run, str2bool  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
@@ -20,6 +20,12 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--manifest-dir", required=True, help="holds the manifests")
     parser.add_argument("--fbank-dir", required=True, help="gets cuts and features")
     parser.add_argument("--num-mel-bins", type=int, default=80, help="of the filter bank")
+    parser.add_argument(
+        "--pitch",
+        type=str2bool,
+        default=False,
+        help="three features of the pitch beside them (requirements/pitch.txt); ten times as slow",
+    )
     parser.add_argument(
         "--speed-perturb",
         type=float,
@@ -54,6 +60,7 @@ def main() -> None:
             speeds=args.speed_perturb if train else (),
             num_jobs=args.num_jobs,
             write_cmvn=train,
+            pitch=args.pitch,
         )
         logging.info("%s: features of %d utterances", part, count)
 

@@ -32,6 +32,8 @@ class SpecAugment:
       max_frames_mask_fraction: all time masks together cover at most this
         share of an utterance.
       p: share of the utterances that are changed at all.
+      num_others: columns behind the bins (pitch): frequency masks leave them alone,
+        and time masks put their own means there.
 
     Raises:
       GmotError: a value is out of its range.
@@ -44,6 +46,7 @@ class SpecAugment:
     frames_mask_size: int = 100
     max_frames_mask_fraction: float = 0.15
     p: float = 0.9
+    num_others: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -54,6 +57,7 @@ class SpecAugment:
             ("frames_mask_size", 1, math.inf),
             ("max_frames_mask_fraction", 0, 1),
             ("p", 0, 1),
+            ("num_others", 0, math.inf),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -70,12 +74,13 @@ class SpecAugment:
         if torch.rand(1, generator=generator) >= self.p:
             return features
         features = features.clone()
-        frames, bins = features.shape
+        frames, bins = len(features), features.size(1) - self.num_others
         warp = self.time_warp_factor
         if warp >= 1 and frames > 2 * warp + 1:
             center = warp + 1 + draw(frames - 2 * warp - 1)
             features = _warp(features, center, center - warp + draw(2 * warp + 1))
-        mean = features.mean()
+        mean = features[:, :bins].mean()
+        means = torch.cat([mean.expand(bins), features[:, bins:].mean(dim=0)])
         for _ in range(self.num_feature_masks):
             width = draw(min(self.features_mask_size, bins))
             start = draw(bins - width + 1)
@@ -85,7 +90,7 @@ class SpecAugment:
         for _ in range(masks):
             width = draw(max(1, min(self.frames_mask_size, int(budget / masks) + 1)))
             start = draw(frames - width + 1)
-            features[start : start + width] = mean
+            features[start : start + width] = means
         return features
 
 

@@ -9,7 +9,7 @@ uninterrupted one.
 import argparse
 import math
 import random
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import torch
@@ -19,6 +19,9 @@ from gmot.common import GmotError, PathLike
 from gmot.data.augment import SpecAugment, generator_for
 from gmot.data.features import load_cuts
 from gmot.data.filters import filter_cuts
+from gmot.data.options import SPEC_AUGMENT
+from gmot.data.pitch import NAME as PITCH
+from gmot.data.pitch import NUM_PITCH
 from gmot.data.sampling import bucketed_batches, sorted_batches
 
 PADDING = math.log(1e-10)  # below every stored value: the logarithm of no energy
@@ -200,8 +203,7 @@ class AsrDataModule:
         """
         augment = None
         if args.spec_aug:
-            names = [field.name for field in fields(SpecAugment)]
-            augment = SpecAugment(**{n: getattr(args, f"spec_aug_{n}") for n in names})
+            augment = SpecAugment(**{n: getattr(args, f"spec_aug_{n}") for n in SPEC_AUGMENT})
         return cls(
             fbank_dir=args.fbank_dir,
             prefix=args.prefix,
@@ -252,13 +254,16 @@ class AsrDataModule:
             cuts = filter_cuts(
                 cuts, output_length, tokenize, report, self.min_utterance, self.max_utterance
             )
+        augment = self.spec_augment
+        if augment is not None and cuts[0].features.type == PITCH:
+            augment = replace(augment, num_others=NUM_PITCH)
         return Loader(
             cuts,
             self.max_duration,
             self.num_workers,
             self.seed,
             num_buckets=self.num_buckets,
-            augment=self.spec_augment,
+            augment=augment,
             world_size=world_size,
             rank=rank,
         )

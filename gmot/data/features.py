@@ -8,18 +8,14 @@ same as that of an uninterrupted run, whatever the number of processes.
 
 import gzip
 import logging
-import multiprocessing
 import os
 import shutil
-import threading
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from gmot.common import (
     GmotError,
@@ -30,12 +26,12 @@ from gmot.common import (
     require_file,
     write_json,
 )
+from gmot.data.extraction import extract
 from gmot.data.manifests import manifest_path, read_manifest
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # raise it when the same input gives other features
-MIN_DURATION = 0.1  # seconds; nothing shorter can be recognised
 MIN_STD = 1e-3  # of a bin that never changes
 
 
@@ -106,6 +102,7 @@ def compute_fbank(
     speeds: Sequence[float] = (),
     num_jobs: int = 1,
     write_cmvn: bool = False,
+    pitch: bool = False,
 ) -> int:
     """Compute and store the features of one part.
 
@@ -120,6 +117,7 @@ def compute_fbank(
       num_jobs: processes, of one thread each.
       write_cmvn: also write ``<prefix>_cmvn.json``, mean and standard deviation
         over all frames.
+      pitch: three columns more (:mod:`gmot.data.pitch`).
 
     Returns:
       The number of cuts.
@@ -129,7 +127,8 @@ def compute_fbank(
     """
     product = cuts_path(fbank_dir, prefix, part)
     folder = Path(fbank_dir) / f"{prefix}_feats_{part}"
-    source = {"made_from": _fingerprint(manifest_dir, prefix, part, num_mel_bins, speeds)}
+    options = (num_mel_bins, speeds, *(["pitch"] if pitch else []))
+    source = {"made_from": _fingerprint(manifest_dir, prefix, part, *options)}
     marker = folder / "source.json"
     if not marker.is_file() or read_json(marker) != source:
         # The cuts go first: they must never name features that are not there.
@@ -144,7 +143,7 @@ def compute_fbank(
         missing = {name: cuts for name, cuts in splits.items() if name not in set(names)}
         if len(missing) < len(splits):
             log.info("%s: %d of %d splits are there", part, len(names), len(splits))
-        _run(missing, part, folder, num_mel_bins, num_jobs)
+        extract(missing, part, folder, num_mel_bins, pitch, num_jobs)
         names = sorted(splits)
         _merge(names, folder, product)
     summaries = [read_json(folder / f"{name}.json") for name in names]
@@ -209,100 +208,6 @@ def _splits(cuts: List[Any]) -> Dict[str, List[Any]]:
         f"split-{i:03d}": cuts[start : start + size]
         for i, start in enumerate(range(0, len(cuts), size))
     }
-
-
-def _run(
-    splits: Dict[str, List[Any]], part: str, folder: Path, num_mel_bins: int, num_jobs: int
-) -> None:
-    total = sum(map(len, splits.values()))
-    tasks = [(cuts, folder, name, num_mel_bins) for name, cuts in splits.items()]
-    num_jobs = min(num_jobs, len(tasks))
-    with tqdm(total=total, desc=f"fbank of {part}", unit="utterance", disable=None) as progress:
-        for done in _run_tasks(tasks, num_jobs):
-            progress.update(done)
-
-
-def _run_tasks(tasks: List[Tuple], num_jobs: int) -> Iterator[int]:
-    if num_jobs <= 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield from (_compute_split(*task) for task in tasks)
-        finally:
-            torch.set_num_threads(threads)
-        return
-    # A forked copy of torch can hang in its threads; a spawned one cannot.
-    with ProcessPoolExecutor(
-        num_jobs, multiprocessing.get_context("spawn"), initializer=_start_worker
-    ) as pool:
-        futures = [pool.submit(_compute_split, *task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _start_worker() -> None:
-    # Matrices this small are computed 13 times faster by one thread than by many.
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        parent.join()  # the parent was killed: nobody will collect the result
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
-def _compute_split(cuts: List[Any], folder: Path, name: str, num_mel_bins: int) -> int:
-    """Make one split: archive, cuts and, last, the summary."""
-    from lhotse import CutSet, Fbank, FbankConfig
-    from lhotse.utils import fastcopy
-
-    from gmot.data.archive import HalfArchiveReader, HalfArchiveWriter
-
-    rate = cuts[0].sampling_rate
-    extractor = Fbank(FbankConfig(sampling_rate=rate, num_filters=num_mel_bins))
-    archive = folder / f"{name}.f16"
-    done, failures = [], []
-    with atomic_path(archive) as temporary, HalfArchiveWriter(temporary) as writer:
-        for cut in cuts:
-            if cut.duration < MIN_DURATION:
-                failures.append([cut.id, f"{cut.duration} s, shorter than {MIN_DURATION} s"])
-                continue
-            try:
-                # A header that was fine does not say that the samples are.
-                samples = cut.load_audio()
-            except Exception as error:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-                failures.append([cut.id, f"unreadable audio: {reason}"])
-                continue
-            features = extractor.extract_from_samples_and_store(
-                samples, writer, rate, offset=cut.start, channel=cut.channel
-            )
-            features.recording_id = cut.recording_id
-            features.storage_path = f"{folder.name}/{archive.name}"
-            done.append(fastcopy(cut, features=features))
-    sums, squares = np.zeros(num_mel_bins), np.zeros(num_mel_bins)
-    for cut in done:  # statistics of what is stored, not of what was rounded to it
-        values = HalfArchiveReader(archive).read(cut.features.storage_key).astype(np.float64)
-        sums += values.sum(axis=0)
-        squares += (values**2).sum(axis=0)
-    with atomic_path(folder / f"{name}.jsonl.gz") as temporary:
-        CutSet.from_cuts(done).to_file(temporary)
-    write_json(
-        folder / f"{name}.json",
-        {
-            "num_cuts": len(done),
-            "failures": failures,
-            "num_frames": sum(cut.num_frames for cut in done),
-            "sum": sums.tolist(),
-            "sum_of_squares": squares.tolist(),
-        },
-    )
-    return len(cuts)
 
 
 def _merge(names: Sequence[str], folder: Path, product: Path) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 from gmot.common import GmotError, PathLike
 from gmot.data.archive import DTYPE, HalfArchiveReader, parse_key
 from gmot.data.features import cuts_path, load_cuts
+from gmot.data.pitch import NAME as PITCH
+from gmot.data.pitch import NUM_PITCH
 
 TOLERANCE = 2e-3  # seconds between a cut's and its supervision's end, as in icefall
 SHOWN = 10  # problems that an error names
@@ -96,8 +98,9 @@ def _problems(cut: Any, sampling_rate: int, num_mel_bins: int) -> Iterator[str]:
         )
     if cut.sampling_rate != sampling_rate:
         yield f"sampling rate {cut.sampling_rate} Hz, expected {sampling_rate} Hz"
-    if features.num_features != num_mel_bins:
-        yield f"{features.num_features} bins, expected {num_mel_bins}"
+    expected = num_mel_bins + (NUM_PITCH if features.type == PITCH else 0)
+    if features.num_features != expected:
+        yield f"{features.num_features} bins, expected {expected}"
     if cut.num_frames < 1 or abs(features.duration - cut.duration) > TOLERANCE + 0.01:
         yield f"features of {features.duration} s for {cut.duration} s of speech"
     path = Path(features.storage_path)

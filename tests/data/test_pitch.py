@@ -1,0 +1,125 @@
+"""Pitch features tell the pitch, frame by frame of the filter bank."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gmot.cli import ArgumentParser
+from gmot.common import GmotError
+from gmot.data.augment import SpecAugment, generator_for
+from gmot.data.datamodule import AsrDataModule
+from gmot.data.features import compute_fbank, load_cmvn, load_cuts
+from gmot.data.manifests import prepare_manifests
+from gmot.data.options import add_data_options
+from gmot.data.pitch import NUM_PITCH, fbank_with_pitch, pitch_features
+from gmot.data.validate import validate_cuts
+
+ROOT = Path(__file__).resolve().parents[2]
+RATE = 16000
+
+
+def test_without_librosa_the_error_names_the_requirement(monkeypatch):
+    monkeypatch.setitem(sys.modules, "librosa", None)
+    with pytest.raises(GmotError, match="librosa.*requirements/pitch.txt"):
+        pitch_features(np.zeros(8000, np.float32), RATE, 50)
+
+
+def glide(low=100.0, high=200.0, seconds=2.0):
+    """A voice-like tone whose pitch rises evenly in its logarithm: samples, pitch of each."""
+    time = np.arange(int(seconds * RATE)) / RATE
+    pitch = low * (high / low) ** (time / seconds)
+    phase = 2 * np.pi * np.cumsum(pitch) / RATE
+    wave = sum(np.sin(n * phase) / n for n in range(1, 8))
+    return (0.2 * wave).astype(np.float32), pitch
+
+
+def test_a_glide_is_followed():
+    pytest.importorskip("librosa")
+    samples, pitch = glide()
+    found = pitch_features(samples, RATE, 200)
+    assert found.shape == (200, NUM_PITCH) and found.dtype == np.float32
+    middle = slice(80, 120)  # where the window of the mean is whole
+    assert (found[middle, 0] > 0.5).all()
+    true = np.log(pitch[80 + 160 * np.arange(200)])  # in the middle of each frame
+    # The glide is even, so its mean over a window is the value in its middle.
+    assert np.abs(found[middle, 1]).max() < 0.03
+    assert found[middle, 2].mean() == pytest.approx(true[1] - true[0], rel=0.1)
+
+
+def test_levels_are_told_apart():
+    """An octave is log 2, less what the mean that is subtracted moves."""
+    pytest.importorskip("librosa")
+    low, high = glide(120, 120, 0.7)[0], glide(240, 240, 0.7)[0]
+    found = pitch_features(np.concatenate([low, high]), RATE, 140)
+    step = found[90:110, 1].mean() - found[30:50, 1].mean()
+    assert 0.45 < step < np.log(2) + 0.05
+
+
+def test_silence_is_not_voiced():
+    pytest.importorskip("librosa")
+    found = pitch_features(np.zeros(RATE, np.float32), RATE, 100)
+    assert np.isfinite(found).all() and (found[:, 0] < 0.1).all()
+    noise = np.random.default_rng(0).normal(scale=0.1, size=RATE).astype(np.float32)
+    voiced = pitch_features(glide()[0], RATE, 200)[20:-20, 0].mean()
+    assert pitch_features(noise, RATE, 100)[:, 0].mean() < 0.3 < voiced
+
+
+@pytest.mark.parametrize("samples", [1600, 1679, 1680, 1681, 5000, 15999, 16001])
+def test_frames_are_those_of_the_filter_bank(samples):
+    pytest.importorskip("librosa")
+    from lhotse import Fbank, FbankConfig
+
+    wave = glide(seconds=1.5)[0][None, :samples]
+    config = FbankConfig(sampling_rate=RATE, num_filters=80)
+    bank = Fbank(config).extract(wave, RATE)
+    both = fbank_with_pitch(config).extract(wave, RATE)
+    assert both.shape == (len(bank), 83)
+    assert np.array_equal(both[:, :80], bank)
+
+
+def test_the_whole_way(corpus, tmp_path):
+    """Stored, validated, normalised and augmented, with copies of other speeds."""
+    pytest.importorskip("librosa")
+    prepare_manifests(corpus, "toy", ["train", "dev"], tmp_path / "manifests")
+    script = [sys.executable, ROOT / "local" / "compute_fbank.py", "--pitch", "true"]
+    options = ["--prefix", "toy", "--manifest-dir", tmp_path / "manifests"]
+    options += ["--fbank-dir", tmp_path / "fbank", "--speed-perturb", "0.9", "--num-jobs", "1"]
+    command = [*script, *options, "--parts", "train", "dev"]
+    subprocess.run(list(map(str, command)), check=True, timeout=120)
+    assert validate_cuts(tmp_path / "fbank", "toy", "train").utterances == 12
+    mean, std = load_cmvn(tmp_path / "fbank", "toy")
+    assert len(mean) == len(std) == 83
+    cuts = load_cuts(tmp_path / "fbank", "toy", "dev")
+    assert cuts[0].load_features().shape[1] == 83
+    parser = ArgumentParser()
+    add_data_options(parser)
+    args = ["--prefix", "toy", "--fbank-dir", str(tmp_path / "fbank"), "--spec-aug-p", "1"]
+    data = AsrDataModule.from_args(parser.parse_args(args, argparse.Namespace(seed=1)))
+    batch = next(iter(data.train_dataloader("train")))
+    assert batch.features.shape[2] == 83
+    # Nothing of the mean of the filter bank (about -10) gets into the pitch.
+    assert batch.features[0, : batch.feature_lens[0], 80].min() > -0.1
+    # Other features than without: made again, not taken for these.
+    assert compute_fbank("toy", "dev", tmp_path / "manifests", tmp_path / "fbank") == 3
+    assert load_cuts(tmp_path / "fbank", "toy", "dev")[0].load_features().shape[1] == 80
+
+
+def test_masks_know_the_pitch():
+    augment = SpecAugment(
+        time_warp_factor=0, num_feature_masks=1, features_mask_size=5, p=1.0, num_others=3
+    )
+    features = torch.cat(
+        [torch.full((400, 10), -8.0) + torch.randn(400, 10), torch.rand(400, 3)], 1
+    )
+    changed = augment(features, generator_for(0))
+    masked = (changed[:, :10] != features[:, :10]).all(dim=1)
+    assert masked.any() and not masked.all()
+    # No frequency mask reaches the pitch; time masks put its own mean there.
+    assert torch.equal(changed[~masked, 10:], features[~masked, 10:])
+    others = changed[masked, 10:]
+    torch.testing.assert_close(others, features[:, 10:].mean(dim=0).expand_as(others))
