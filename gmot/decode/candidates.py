@@ -71,6 +71,8 @@ def search_weights(
     Returns:
       One of them; of equally good ones the first.
     """
+    if len(weightings) == 1:
+        return weightings[0]
     errors = {key: c.errors(references[key]) for key, c in candidates.items()}
     totals = [
         sum(errors[key][c.best(weights)] for key, c in candidates.items()) for weights in weightings

@@ -43,7 +43,7 @@ def weigh(graph: Any, scale: float) -> Any:
     """Weigh a graph's own scores against the acoustic model's.
 
     Args:
-      graph: k2.Fsa; its scores are changed, and kept unscaled in ``lm_scores``.
+      graph: k2.Fsa; its scores are changed, and kept as they were in ``lm_scores``.
       scale: icefall's ``--hlg-scale``.
     Returns:
       The graph.
@@ -51,6 +51,7 @@ def weigh(graph: Any, scale: float) -> Any:
     if not hasattr(graph, "lm_scores"):
         graph.lm_scores = graph.scores.clone()
     graph.scores = graph.lm_scores * scale
+    graph.graph_scores = graph.scores.clone()  # what of a lattice's scores is the graph's
     return graph
 
 
@@ -195,8 +196,6 @@ def search(
     order = order[lens[order] > 0]  # k2 1.23.4 refuses utterances without frames
     if not len(order):
         return Lattices(None, [], len(lens))
-    if hasattr(graph, "lm_scores"):
-        graph.graph_scores = graph.scores.clone()  # what of a lattice's scores is the graph's
     fsa = k2.get_lattice(
         log_prob=log_probs.float()[order.to(log_probs.device)].contiguous(),
         log_prob_len=lens[order],
