@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gmot.common import GmotError, PathLike
-from gmot.teacher.loading import has_weights, import_transformers, load_part
+from gmot.teacher.loading import import_transformers, load_model, load_part, refuse_missing
 from gmot.teacher.tokenizer import TeacherTokenizer
 
 RANDOM_SEED = 20250522  # of the re-initialised control
@@ -53,7 +53,7 @@ class Teacher:
         else:
             model = _pretrained_model(folder_or_name)
         self.dim: int = config.hidden_size
-        self.max_tokens = self._max_pieces(config, model)
+        self.max_tokens = self.tokenizer.max_pieces(model)
         self.fingerprint = self._fingerprint(config, model)
         _drop_layers_above(model, self.layer)
         self._model = model.to(self.device).eval().requires_grad_(False)
@@ -104,13 +104,6 @@ class Teacher:
             features.append(torch.cat([row[:1], row[1 + dropped :]]))
         return features
 
-    def _max_pieces(self, config: Any, model: torch.nn.Module) -> int:
-        # RoBERTa's positions begin after its padding index.
-        offset = getattr(getattr(model, "embeddings", None), "padding_idx", None)
-        positions = config.max_position_embeddings - (0 if offset is None else offset + 1)
-        positions = min(positions, self.tokenizer._tokenizer.model_max_length)
-        return positions - 2 - self.tokenizer.num_dropped
-
     def _fingerprint(self, config: Any, model: torch.nn.Module) -> str:
         """Of all that the features depend on: architecture, weights, vocabulary, layer."""
         digest = hashlib.sha256()
@@ -128,17 +121,8 @@ class Teacher:
 
 
 def _pretrained_model(folder_or_name: PathLike) -> torch.nn.Module:
-    has_weights(folder_or_name)
-    model, info = load_part(
-        "AutoModel", folder_or_name, "model", output_loading_info=True, torch_dtype=torch.float32
-    )
-    # transformers draws missing weights at random and goes on; a teacher must not.
-    missing = [key for key in info["missing_keys"] if "pooler." not in key]
-    if missing:
-        raise GmotError(
-            f"teacher {folder_or_name}: {len(missing)} weights are missing, the first is "
-            f"'{missing[0]}'. The weights do not belong to this config.json."
-        )
+    model, missing = load_model("AutoModel", folder_or_name)
+    refuse_missing(folder_or_name, missing)
     return model
 
 

@@ -1,7 +1,9 @@
 """The door to transformers, which is imported late: it takes seconds."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, List, Sequence, Tuple
+
+import torch
 
 from gmot.common import GmotError, PathLike
 
@@ -13,13 +15,39 @@ WEIGHT_FILES = (
 )
 
 
-def has_weights(folder_or_name: PathLike) -> None:
-    """Raises GmotError if it is a folder without weights."""
+def load_model(kind: str, folder_or_name: PathLike) -> Tuple[Any, List[str]]:
+    """A pretrained model in float32.
+
+    Args:
+      kind: its class, such as ``AutoModel``.
+      folder_or_name: a Hugging Face folder, or the name of a model.
+
+    Returns:
+      The model, and the names of the weights that are not in the folder:
+      transformers draws those at random and goes on.
+
+    Raises:
+      GmotError: it cannot be loaded.
+    """
     path = Path(folder_or_name)
     if path.is_dir() and not any((path / name).is_file() for name in WEIGHT_FILES):
         raise GmotError(
             f"teacher {path}: no weights in it. Expected model.safetensors or "
             "pytorch_model.bin: download the model completely, or make it with its recipe."
+        )
+    model, info = load_part(
+        kind, folder_or_name, "model", output_loading_info=True, torch_dtype=torch.float32
+    )
+    # The pooler comes after all layers and is of no use here.
+    return model, sorted(key for key in info["missing_keys"] if "pooler." not in key)
+
+
+def refuse_missing(folder_or_name: PathLike, missing: Sequence[str]) -> None:
+    """Raises GmotError if weights are missing."""
+    if missing:
+        raise GmotError(
+            f"teacher {folder_or_name}: {len(missing)} weights are missing, the first is "
+            f"'{missing[0]}'. The weights do not belong to this config.json."
         )
 
 

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 import torch
 
 from gmot.common import GmotError, PathLike
-from gmot.teacher.loading import has_weights, load_part
+from gmot.teacher.loading import import_transformers, load_model, load_part, refuse_missing
 from gmot.teacher.tokenizer import TeacherTokenizer
 
 Masked = Tuple[int, int, List[int]]  # text, position, ids of the text
@@ -34,24 +34,9 @@ class MaskedLanguageModel:
         self.device = torch.device(device)
         self.batch_size = batch_size
         self._known: Dict[str, float] = {"": 0.0}
-        self._mask_id = self.tokenizer._tokenizer.mask_token_id
-        if self._mask_id is None:
-            raise _headless(folder_or_name, "a tokenizer without a mask token")
-        has_weights(folder_or_name)
-        try:
-            model, info = load_part(
-                *("AutoModelForMaskedLM", folder_or_name, "masked-LM head"),
-                output_loading_info=True,
-                torch_dtype=torch.float32,
-            )
-        except GmotError as error:
-            raise _headless(folder_or_name, str(error)) from error
-        # transformers draws missing weights at random and goes on.
-        missing = [key for key in info["missing_keys"] if "pooler." not in key]
-        if missing:
-            raise _headless(folder_or_name, f"no weights {', '.join(missing[:3])}")
+        model = _load_with_head(folder_or_name, self.tokenizer)
+        self.max_tokens = self.tokenizer.max_pieces(model.base_model)
         self._model = model.to(self.device).eval().requires_grad_(False)
-        self.max_ids = int(model.config.max_position_embeddings)
 
     def score(self, texts: Sequence[str]) -> List[float]:
         """Natural logarithms; 0 for an empty text.
@@ -61,13 +46,13 @@ class MaskedLanguageModel:
         """
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         ids = [self.tokenizer.input_ids(text) for text in new]
-        for text, row in zip(new, ids):
-            if len(row) > self.max_ids:
-                raise GmotError(
-                    f"the masked language model takes {self.max_ids} tokens, this text has "
-                    f"{len(row)}: '{text[:40]}...'. Leave its utterance out of --parts."
-                )
         first = 1 + self.tokenizer.num_dropped
+        for text, row in zip(new, ids):
+            if len(row) - first - 1 > self.max_tokens:
+                raise GmotError(
+                    f"the masked language model takes {self.max_tokens} tokens, this text has "
+                    f"{len(row) - first - 1}: '{text[:40]}...'. Leave its utterance out of --parts."
+                )
         masked: List[Masked] = [
             (i, position, row)
             for i, row in enumerate(ids)
@@ -95,12 +80,33 @@ class MaskedLanguageModel:
         rows = torch.arange(len(batch))
         positions = torch.tensor([position for _, position, _ in batch])
         targets = ids[rows, positions].clone()
-        ids[rows, positions] = self._mask_id
+        ids[rows, positions] = self.tokenizer.mask_id
         logits = self._model(
             input_ids=ids.to(self.device), attention_mask=mask.to(self.device)
         ).logits  # (N, L, V)
         at = logits[rows.to(self.device), positions.to(self.device)].double().log_softmax(-1)
         return at.cpu()[rows, targets]
+
+
+def _load_with_head(folder_or_name: PathLike, tokenizer: TeacherTokenizer) -> Any:
+    config = load_part("AutoConfig", folder_or_name, "config")
+    if type(config) not in import_transformers().MODEL_FOR_MASKED_LM_MAPPING:
+        raise _headless(folder_or_name, f"the architecture '{config.model_type}'")
+    if tokenizer.mask_id is None:
+        raise _headless(folder_or_name, "a tokenizer without a mask token")
+    # Some tokenizers add one by themselves, which the model has never seen.
+    if tokenizer.mask_id >= config.vocab_size:
+        raise _headless(
+            folder_or_name,
+            f"a mask token of id {tokenizer.mask_id}, but {config.vocab_size} embeddings",
+        )
+    model, missing = load_model("AutoModelForMaskedLM", folder_or_name)
+    # A damaged encoder is another matter than a head that is not there.
+    encoder = [key for key in missing if key.startswith(f"{model.base_model_prefix}.")]
+    refuse_missing(folder_or_name, encoder)
+    if missing:
+        raise _headless(folder_or_name, f"no weights {', '.join(missing[:3])}")
+    return model
 
 
 def _headless(folder_or_name: PathLike, found: str) -> GmotError:

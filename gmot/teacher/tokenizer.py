@@ -2,7 +2,8 @@
 
 import functools
 import hashlib
-from typing import Dict, List
+import re
+from typing import Any, Dict, List, Optional
 
 from gmot.common import PathLike
 from gmot.teacher.loading import load_part
@@ -35,7 +36,17 @@ class TeacherTokenizer:
         self._is_unknown = functools.lru_cache(maxsize=None)(self._lookup_unknown)
 
     def tokenize(self, text: str) -> List[str]:
-        """The CTC pieces of ``text``; what the vocabulary lacks becomes ``<unk>``."""
+        """The CTC pieces of ``text``.
+
+        What the vocabulary lacks becomes ``<unk>``, and a ``<unk>`` in the text, as
+        decoders write it, stays one.
+        """
+        pieces: List[str] = []
+        for part in re.split(f"({UNK})", text):
+            pieces += [UNK] if part == UNK else self._split(part)
+        return pieces
+
+    def _split(self, text: str) -> List[str]:
         if self.splits_characters:
             unknown = self._tokenizer.unk_token
             return [UNK if p == unknown else p for p in self._tokenizer.tokenize(text)]
@@ -72,3 +83,16 @@ class TeacherTokenizer:
             pieces = [METASPACE, *pieces]
         ids = tokenizer.convert_tokens_to_ids(pieces)
         return [tokenizer.cls_token_id, *ids, tokenizer.sep_token_id]
+
+    @property
+    def mask_id(self) -> Optional[int]:
+        """Of the mask token; None where there is none."""
+        return self._tokenizer.mask_token_id
+
+    def max_pieces(self, encoder: Any) -> int:
+        """How many pieces of a text the model takes, beside what is put around them."""
+        # RoBERTa's positions begin after its padding index.
+        offset = getattr(getattr(encoder, "embeddings", None), "padding_idx", None)
+        positions = encoder.config.max_position_embeddings - (0 if offset is None else offset + 1)
+        positions = min(positions, self._tokenizer.model_max_length)
+        return positions - 2 - self.num_dropped

@@ -10,6 +10,14 @@ transformers = pytest.importorskip("transformers")
 
 CHARACTERS = "今天气好不他她们说"
 TEXTS = ["今天天气好", "他说", "她们今天不说好气", "好", "", "他龘说", "今天天气好"]
+SIZES = dict(
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=32,
+    max_position_embeddings=16,
+    initializer_range=0.5,
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,15 +28,7 @@ def folder(tmp_path_factory):
     (folder / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
     transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
     torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(pieces),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=16,
-        initializer_range=0.5,
-    )
+    config = transformers.BertConfig(**SIZES, vocab_size=len(pieces))
     transformers.BertForMaskedLM(config).save_pretrained(folder)
     return folder
 
@@ -89,10 +89,64 @@ def test_a_tokenizer_without_a_mask_is_refused(folder, tmp_path):
 
 
 def test_texts_that_are_too_long_are_refused(folder):
-    with pytest.raises(GmotError, match="takes 16 tokens, this text has 17"):
+    with pytest.raises(GmotError, match="takes 14 tokens, this text has 15"):
         MaskedLanguageModel(folder).score(["好" * 15])
     assert MaskedLanguageModel(folder).score(["好" * 14])[0] < 0
 
 
 def test_a_model_saved_with_the_head_can_teach(folder):
     assert Teacher(folder).encode(["今天好"])[0].shape == (5, 16)
+
+
+def test_an_unknown_word_that_a_decoder_writes_is_one_token(folder):
+    model = MaskedLanguageModel(folder)
+    assert model.tokenizer.tokenize("他<unk>说") == ["他", "<unk>", "说"]
+    assert model.score(["他<unk>说"]) == pytest.approx([by_hand(folder, "他龘说")], abs=1e-4)
+
+
+def test_positions_that_begin_after_the_padding_index(folder, tmp_path):
+    """RoBERTa's: of 16 positions one is lost, and the two ends take two."""
+    roberta = tmp_path / "roberta"
+    shutil.copytree(folder, roberta)
+    config = transformers.RobertaConfig(
+        **SIZES, vocab_size=len(CHARACTERS) + 5, pad_token_id=0, bos_token_id=2, eos_token_id=3
+    )
+    transformers.RobertaForMaskedLM(config).save_pretrained(roberta)
+    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(roberta)
+    model = MaskedLanguageModel(roberta)
+    assert model.score(["好" * 13])[0] < 0
+    with pytest.raises(GmotError, match="takes 13 tokens, this text has 14"):
+        model.score(["好" * 14])
+
+
+def test_damaged_weights_are_not_taken_for_a_missing_head(folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    damaged = tmp_path / "damaged"
+    shutil.copytree(folder, damaged)
+    weights = load_file(damaged / "model.safetensors")
+    del weights["bert.encoder.layer.1.output.dense.bias"]
+    save_file(weights, damaged / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(GmotError, match="^teacher .*1 weights are missing.*layer.1.output"):
+        MaskedLanguageModel(damaged)
+    (damaged / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(GmotError, match="^teacher .*its model cannot be loaded"):
+        MaskedLanguageModel(damaged)
+
+
+def test_an_architecture_without_the_head_is_refused(folder, tmp_path):
+    causal = tmp_path / "causal"
+    shutil.copytree(folder, causal)
+    config = transformers.GPT2Config(vocab_size=14, n_embd=16, n_layer=1, n_head=2)
+    transformers.GPT2LMHeadModel(config).save_pretrained(causal)
+    with pytest.raises(GmotError, match="plm-rescoring needs.*causal has none.*'gpt2'"):
+        MaskedLanguageModel(causal)
+
+
+def test_a_mask_token_that_the_model_lacks_is_refused(folder, tmp_path):
+    added = tmp_path / "added"
+    shutil.copytree(folder, added)
+    tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"), mask_token="[HOLE]")
+    tokenizer.save_pretrained(added)
+    with pytest.raises(GmotError, match="mask token of id 14, but 14 embeddings"):
+        MaskedLanguageModel(added)
