@@ -150,3 +150,30 @@ def test_a_mask_token_that_the_model_lacks_is_refused(folder, tmp_path):
     tokenizer.save_pretrained(added)
     with pytest.raises(GmotError, match="mask token of id 14, but 14 embeddings"):
         MaskedLanguageModel(added)
+
+
+def test_the_mark_before_a_sentence_is_fed_but_not_scored(tmp_path):
+    """SentencePiece models: ``<s> U+2581 pieces </s>``, characters by themselves."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "\u2581", *CHARACTERS, "今天"]
+    tokenizer = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=3))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    transformers.XLMRobertaTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=16
+    ).save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    config = transformers.BertConfig(**SIZES, vocab_size=len(pieces), pad_token_id=1)
+    model = transformers.BertForMaskedLM(config).eval()
+    model.save_pretrained(tmp_path)
+
+    ids = torch.tensor([[pieces.index(p) for p in ("<s>", "\u2581", "今", "天", "好", "</s>")]])
+    expected = 0.0
+    for position in (2, 3, 4):
+        masked = ids.clone()
+        masked[0, position] = pieces.index("<mask>")
+        with torch.no_grad():
+            log_probs = model(masked).logits[0, position].log_softmax(-1)
+        expected += float(log_probs[ids[0, position]])
+    found = MaskedLanguageModel(tmp_path).score(["今天好", "好"])
+    assert found[0] == pytest.approx(expected, abs=1e-4)
