@@ -81,11 +81,24 @@ class MaskedLanguageModel:
         positions = torch.tensor([position for _, position, _ in batch])
         targets = ids[rows, positions].clone()
         ids[rows, positions] = self.tokenizer.mask_id
-        logits = self._model(
-            input_ids=ids.to(self.device), attention_mask=mask.to(self.device)
-        ).logits  # (N, L, V)
-        at = logits[rows.to(self.device), positions.to(self.device)].double().log_softmax(-1)
-        return at.cpu()[rows, targets]
+        rows, positions = rows.to(self.device), positions.to(self.device)
+
+        # Where the head's product with the vocabulary is a module, it is given the one
+        # position that is read: all of them take most of the memory (L times more).
+        def select(_: torch.nn.Module, inputs: Tuple[torch.Tensor]) -> Tuple[torch.Tensor]:
+            return (inputs[0][rows, positions].unsqueeze(1),)
+
+        product = self._model.get_output_embeddings()
+        hook = None if product is None else product.register_forward_pre_hook(select)
+        try:
+            logits = self._model(
+                input_ids=ids.to(self.device), attention_mask=mask.to(self.device)
+            ).logits  # (N, 1, V), or (N, L, V): L is at least 3
+        finally:
+            if hook is not None:
+                hook.remove()
+        at = logits[:, 0] if logits.size(1) == 1 else logits[rows, positions]
+        return at.double().log_softmax(-1)[rows, targets.to(self.device)].cpu()
 
 
 def _load_with_head(folder_or_name: PathLike, tokenizer: TeacherTokenizer) -> Any:

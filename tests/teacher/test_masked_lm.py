@@ -37,6 +37,10 @@ def by_hand(folder, text):
     """Each position masked by itself, with nothing of ours."""
     tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"))
     model = transformers.BertForMaskedLM.from_pretrained(folder).eval()
+    return by_hand_with(model, tokenizer, text)
+
+
+def by_hand_with(model, tokenizer, text):
     ids = tokenizer(text, return_tensors="pt").input_ids
     total = 0.0
     for position in range(1, ids.size(1) - 1):
@@ -177,3 +181,17 @@ def test_the_mark_before_a_sentence_is_fed_but_not_scored(tmp_path):
         expected += float(log_probs[ids[0, position]])
     found = MaskedLanguageModel(tmp_path).score(["今天好", "好"])
     assert found[0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_head_whose_product_is_no_module(folder, tmp_path):
+    """MobileBERT multiplies by itself: all positions come, and the right one is read."""
+    mobile = tmp_path / "mobile"
+    shutil.copytree(folder, mobile)
+    torch.manual_seed(0)
+    sizes = dict(embedding_size=8, intra_bottleneck_size=8, num_feedforward_networks=1)
+    config = transformers.MobileBertConfig(**SIZES, **sizes, vocab_size=len(CHARACTERS) + 5)
+    model = transformers.MobileBertForMaskedLM(config).eval()
+    model.save_pretrained(mobile)
+    tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"))
+    for text, found in zip(TEXTS, MaskedLanguageModel(mobile).score(TEXTS)):
+        assert found == pytest.approx(by_hand_with(model, tokenizer, text), abs=1e-3)
