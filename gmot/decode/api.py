@@ -214,9 +214,20 @@ class Decoder:
         work["h"] = found.one_best()
 
     def _lattice(self, work: Work) -> None:
-        work["lattice"] = lattice.search(
-            work["log_probs"], work["lens"], self.graphs.hlg, **work["beams"]
-        )
+        log_probs, lens = work["log_probs"], work["lens"]
+        found = lattice.search(log_probs, lens, self.graphs.hlg, **work["beams"])
+        if found.num_arcs > lattice.BATCH_ARCS and len(lens) > 1:
+            # One after another, so that the large ones are never there at the same time.
+            del found
+            found = lattice.join(
+                [
+                    lattice.search(
+                        log_probs[i : i + 1], lens[i : i + 1], self.graphs.hlg, **work["beams"]
+                    ).thinned()
+                    for i in range(len(lens))
+                ]
+            )
+        work["lattice"] = found
 
     def _best(self, work: Work) -> None:
         work["best"] = work["lattice"].one_best()

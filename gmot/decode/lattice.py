@@ -6,7 +6,7 @@ apart from what the acoustic model gives, so that both can be weighed anew.
 """
 
 from dataclasses import dataclass
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -35,6 +35,10 @@ class Path(NamedTuple):
 # Arcs that an utterance's lattice may have where more is done with it than to find its best path:
 # some thousands are usual, and millions come of log-probabilities that know nothing.
 MAX_ARCS = 200_000
+# Beyond so many their posteriors are not computed either.
+HOPELESS_ARCS = 4_000_000
+# Arcs of the lattices that are kept side by side.
+BATCH_ARCS = 20_000_000
 # Arcs x labels that one call for the alignments of n-best lists may meet.
 ALIGN_WORK = 30_000_000
 
@@ -97,6 +101,10 @@ class Lattices:
             whole = k2.index_fsa(self.fsa, torch.tensor([i], dtype=torch.int32).to(self.fsa.device))
             parts.append(whole if arcs <= max_arcs else _thin(whole, max_arcs))
         return Lattices(k2.cat(parts), self.rows, self.num_utterances)
+
+    @property
+    def num_arcs(self) -> int:
+        return 0 if self.fsa is None else self.fsa.num_arcs
 
     def nbest(self, num_paths: int = 100, nbest_scale: float = 0.5) -> List[List[Path]]:
         """Different outputs of each utterance, the best path's first.
@@ -208,10 +216,23 @@ def search(
     return Lattices(fsa, order.tolist(), len(lens))
 
 
+def join(parts: Sequence[Lattices]) -> Lattices:
+    """The lattices of several batches as those of one."""
+    rows: List[int] = []
+    first = 0
+    for part in parts:
+        rows += [first + row for row in part.rows]
+        first += part.num_utterances
+    fsas = [part.fsa for part in parts if part.fsa is not None]
+    return Lattices(import_k2().cat(fsas) if fsas else None, rows, first)
+
+
 def _thin(lattice: Any, max_arcs: int) -> Any:
     """One lattice with at most so many arcs, its best path among them."""
     k2 = import_k2()
     best = k2.shortest_path(lattice, use_double_scores=True)
+    if lattice.num_arcs > HOPELESS_ARCS:
+        return best
     score = best.get_tot_scores(use_double_scores=True, log_semiring=False)
     for threshold in (1e-10, 1e-8, 1e-6, 1e-4):
         less = k2.prune_on_arc_post(lattice, threshold, True)

@@ -230,6 +230,18 @@ def test_alone_and_in_a_batch_the_text_is_the_same(graphs, method):
             assert alone.text(scales) == together[i]
 
 
+@pytest.mark.parametrize("method", METHODS[3:])
+def test_lattices_too_large_for_a_batch_are_made_one_by_one(graphs, method, monkeypatch):
+    x = log_probs(5, 9, seed=6, scale=1.0)
+    scales = {"lm": 0.4, "plm": 0.3, "graph": 0.6}
+    found = decoder([method], graphs)
+    together = [c.text(scales) for c in found(x, LENS)[method]]
+    monkeypatch.setattr("gmot.decode.lattice.BATCH_ARCS", 1)
+    assert [c.text(scales) for c in found(x, LENS)[method]] == together
+    none = torch.zeros_like(LENS)
+    assert [c.text(scales) for c in found(x, none)[method]] == [""] * 5
+
+
 def test_plm_is_asked_about_the_best_paths_alone(graphs):
     x = log_probs(2, 9, scale=1.0)
     found = decoder(["nbest", "plm-rescoring"], graphs, num_plm_paths=3)

@@ -170,6 +170,16 @@ def test_thinned_lattices_keep_their_best_paths(tmp_path):
         assert [p[0] for p in less.nbest(20)] == [p[0] for p in whole.nbest(1)]
 
 
+def test_of_a_hopeless_lattice_the_best_path_is_kept(tmp_path, monkeypatch):
+    x, lens = log_probs(2, 12, scale=0.5), torch.tensor([12, 7])
+    whole = search(x, lens, weighed_hlg(tmp_path))
+    monkeypatch.setattr("gmot.decode.lattice.HOPELESS_ARCS", 100)
+    thin = whole.thinned(60)
+    assert [[p.labels for p in paths] for paths in thin.nbest(50)] == [
+        [tuple(ids)] for ids in whole.one_best()
+    ]
+
+
 def test_a_thinned_lattice_does_not_depend_on_its_batch(tmp_path):
     hlg = weighed_hlg(tmp_path)
     x, lens = log_probs(3, 12, scale=0.5), torch.tensor([12, 4, 12])
