@@ -63,8 +63,8 @@ class TransferSettings:
       plan_gradient: "detach", "unroll" or "implicit" (ours; the paper says nothing).
       backend: where the transport is solved (``gmot.ot.backends``).
       alignment_tokens: "inner": without [CLS] and [SEP] (Eq. 16); "all": with them.
-      adapter_scale: w_s of Eq. 17.
-      ctc_weight: lambda of Eq. 18.
+      adapter_scale: w_s of Eq. 17. 0: the adapter does not lead back into the encoder.
+      ctc_weight: lambda of Eq. 18. 1: nothing is transferred, the adapter learns by CTC alone.
       alignment_reduction: "sum" over the tokens, as Eq. 16 is written and as CTC sums
         over the utterance, or "mean". Utterances are averaged in any case.
       cross_modal_layers: M_t, layers of HCM's encoder.
@@ -206,6 +206,11 @@ _ALL = (
     _hcm("hcm_layers1", layers=1, block_step=3),
     _hcm("hcm_layers3", layers=3, block_step=3),
     _hcm("hcm_layers7", layers=7, block_step=3),
+    # CMA-OT's Table 2 and HCM's Table 3: the adapter without transfer, which is the same for both,
+    # and transfer without the adapter's way back.
+    replace(_cma_ot(), name="ctc_adapter", ctc_weight=1.0),
+    replace(_cma_ot(), name="cma_ot_no_return", adapter_scale=0.0),
+    replace(_hcm("hcm_no_return", layers=5, block_step=3), adapter_scale=0.0),
     # TOT's Table 1, from its top. `tot` is its best on dev.
     _tot("tot", beta=0.5, s=0.1),
     _tot("tot_setting1", beta=0.01, s=1.0),

@@ -146,6 +146,37 @@ def test_the_table_is_its_familys():
     assert (s.beta, s.cross_modal_layers, s.sinkhorn_iterations, s.block_step) == (1.0, 5, 3, 3)
 
 
+def test_the_table_has_the_papers_ablations():
+    """CMA-OT's Table 2 and HCM's Table 3."""
+    for name, (base, changed) in {
+        "ctc_adapter": ("cma_ot", {"ctc_weight": 1.0}),
+        "cma_ot_no_return": ("cma_ot", {"adapter_scale": 0.0}),
+        "hcm_no_return": ("hcm", {"adapter_scale": 0.0}),
+    }.items():
+        assert get_system(name) == replace(get_system(base), name=name, **changed)
+
+
+def test_the_adapter_alone_learns_by_ctc_alone():
+    settings = get_system("ctc_adapter")
+    h, z = features(seed=8)
+    ctc = torch.tensor([3.0, 1.0, 2.0], dtype=h.dtype, requires_grad=True)
+    loss = transport_loss(h.requires_grad_(), z, H_LENS, Z_LENS, settings)
+    total = combine(ctc, loss, settings)
+    total.backward()
+    assert total.item() == ctc.mean().item()
+    assert not h.grad.any() and torch.equal(ctc.grad, torch.full_like(ctc, 1 / 3))
+
+
+@pytest.mark.parametrize("name, leads_back", [("cma_ot_no_return", False), ("cma_ot", True)])
+def test_the_adapters_way_back_can_be_cut(name, leads_back):
+    """Frames are brought to the teacher's space in any case."""
+    adapter = Adapter(6, 8, get_system(name).adapter_scale)
+    h = torch.from_numpy(np.random.default_rng(9).normal(size=(2, 5, 6))).float()
+    out, nodes = adapter(h)
+    assert torch.equal(out, h) is not leads_back
+    assert torch.equal(nodes, adapter.fc2(h))
+
+
 def test_rows_that_no_paper_ran():
     """Each is setting 5 but for one thing."""
     setting = get_system("gm_ot_setting5")
