@@ -62,7 +62,11 @@ def search_weights(
     references: Mapping[str, str],
     weightings: Sequence[Weights],
 ) -> Weights:
-    """The weights that make the fewest errors.
+    """The weights that make the fewest errors, if that is more than chance.
+
+    The first ones stay unless others make fewer errors by more than the
+    standard error of the difference, over utterances: what a small part
+    seems to gain is often lost on another.
 
     Args:
       candidates: utterance -> candidates.
@@ -74,7 +78,9 @@ def search_weights(
     if len(weightings) == 1:
         return weightings[0]
     errors = {key: c.errors(references[key]) for key, c in candidates.items()}
-    totals = [
-        sum(errors[key][c.best(weights)] for key, c in candidates.items()) for weights in weightings
-    ]
-    return weightings[int(np.argmin(totals))]
+    made = np.array(
+        [[errors[key][c.best(weights)] for key, c in candidates.items()] for weights in weightings]
+    )  # (weightings, utterances)
+    best = int(made.sum(axis=1).argmin())
+    gains = made[0] - made[best]
+    return weightings[best if gains.sum() > np.sqrt((gains**2).sum()) else 0]

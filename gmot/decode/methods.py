@@ -28,7 +28,7 @@ def weightings(method: str, hlg_scale: float) -> List[Weights]:
     """What a method may do with the scores of its candidates, to be chosen from on dev.
 
     Rescoring may keep HLG's own scores, which stand first: then it finds what
-    ``1best`` finds, and does no worse on dev.
+    ``1best`` finds (:func:`gmot.decode.candidates.search_weights`).
 
     Args:
       method: of :data:`METHODS`.

@@ -40,13 +40,43 @@ def test_closest_has_the_fewest_errors():
 def test_weights_are_those_with_the_lowest_error_rate():
     """Against the scorer that reports the results, for every point of the grid."""
     refs, lists = random_lists(1)
-    grid = [{"lm": a, "plm": b} for a in (0.0, 0.3, 1.0, 2.0) for b in (0.0, 0.5, 1.5)]
+    # Bad ones first, so that all others are better by more than chance.
+    worst = {k: max(range(5), key=lambda i, k=k: lists[k].errors(refs[k])[i]) for k in lists}
+    lists = {
+        k: Candidates(c.texts, {**c.scores, "bad": 99.0 * (np.arange(5) == worst[k])})
+        for k, c in lists.items()
+    }
+    grid = [{"bad": 1.0}, *({"lm": a, "plm": b} for a in (0.0, 0.3, 1.0, 2.0) for b in (0.0, 1.5))]
     rates = [
         score(refs, {k: c.text(weights) for k, c in lists.items()}, replications=2).cer
         for weights in grid
     ]
     found = search_weights(lists, refs, grid)
-    assert rates[grid.index(found)] == min(rates) < max(rates)
+    assert rates[grid.index(found)] == min(rates) < rates[0] == max(rates)
+
+
+def test_a_gain_within_chance_changes_nothing():
+    """Three utterances lose an error and five gain one: 2 is less than the square root of 8."""
+
+    def lists(gained, lost):
+        kinds = [1] * gained + [-1] * lost
+        return {
+            str(i): Candidates(
+                ("甲乙", "甲丙") if kind < 0 else ("甲丙", "甲乙"),
+                {"acoustic": np.zeros(2), "lm": np.array([0.0, 1.0])},
+            )
+            for i, kind in enumerate(kinds)
+        }
+
+    for gained, lost, expected in (
+        (5, 3, {}),
+        (6, 3, {}),
+        (8, 3, {"lm": 1.0}),
+        (2, 0, {"lm": 1.0}),
+    ):
+        found = lists(gained, lost)
+        refs = {key: "甲乙" for key in found}
+        assert search_weights(found, refs, [{}, {"lm": 1.0}]) == expected
 
 
 def test_of_equally_good_weights_the_first_is_taken():
