@@ -60,14 +60,22 @@ def quotations(path: PathLike) -> str:
     Raises:
       GmotError: missing, or not such a file.
     """
+    if not Path(path).is_file():
+        raise GmotError(
+            f"--published {path}: no such file. Give one like a recipe's published.yaml."
+        )
     content = load_config(str(path))
     try:
+        if isinstance(content["caveats"], str):
+            raise TypeError("'caveats' is one text, not a list")
         rows = [["paper", "row", "configuration", "dev", "test", "note"]]
         for paper in content["papers"]:
             name = f"{paper['paper']} ({paper['arxiv']})"
             for row in paper["rows"]:
                 cers = [f"{float(row[part]):.2f}" for part in ("dev", "test")]
-                rows.append([name, row["row"], row["config"], *cers, row.get("note", "")])
+                # A number without quotes is a number to YAML.
+                names = [str(row["row"]), str(row["config"])]
+                rows.append([name, *names, *cers, str(row.get("note", ""))])
         caveats = "\n".join(f"- {sentence}" for sentence in content["caveats"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise GmotError(

@@ -1,6 +1,8 @@
 """The configurations of the published rows, against the papers' numbers written down here."""
 
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,11 @@ GM_OT = {
 }
 # alpha~, s of TOT's Table 1
 TOT = {1: (0.01, 1.0), 2: (0.1, 1.0), 3: (0.5, 1.0), 4: (0.5, 0.5), 5: (0.5, 0.1), 6: (0.01, 0.1)}
+# M_t and the step between matched blocks (0: the last alone) of HCM's Tables 1 and 2
+HCM = {
+    **{"hcm": (5, 3), "hcm_last": (5, 0)},
+    **{"hcm_layers1": (1, 3), "hcm_layers3": (3, 3), "hcm_layers7": (7, 3)},
+}
 # lambda_1, lambda_2 of UOT's Tables I and II
 UOT = {
     **{1: (10, 10), 2: (1, 1), 3: (0.5, 1), 4: (1, 0.5), 5: (0.5, 0.5), 6: (0.5, 0.1)},
@@ -61,6 +68,7 @@ def test_training_is_the_papers(name):
     assert (args.num_layers, args.d_model, args.num_heads, args.ffn_dim) == (16, 256, 4, 2048)
     assert (args.kernel_size, args.subsampling_channels) == (15, 256)
     assert (args.num_epochs, args.warmup_steps, args.keep_last) == (130, 20000, 10)
+    assert (args.schedule, args.weight_decay) == ("noam", 0.0)  # AdamW without decay: Adam
     assert args.base_lr == (0.002 if name.startswith("uot") else 0.001)
     small = options(CONF / f"{name}.yaml", CONF / "small.yaml")
     assert (small.system, small.num_layers, small.d_model) == (args.system, 4, 144)
@@ -76,8 +84,15 @@ def test_settings_are_the_papers():
     for n, reaches in UOT.items():
         s = get_system(options(CONF / f"uot_setting{n}.yaml").system)
         assert (s.reach_a, s.reach_b, s.beta) == (*reaches, 0.05)
-    for name, layers in (("hcm", 5), ("hcm_last", 5), ("hcm_layers1", 1), ("hcm_layers7", 7)):
-        assert get_system(options(CONF / f"{name}.yaml").system).cross_modal_layers == layers
+    for name, shape in HCM.items():
+        s = get_system(options(CONF / f"{name}.yaml").system)
+        assert (s.objective, s.beta, s.sinkhorn_iterations) == ("cross_modal", 1.0, 3)
+        assert (s.cross_modal_layers, s.block_step) == shape
+    s = get_system(options(CONF / "cma_ot.yaml").system)
+    assert (s.beta, s.adapter_scale, s.rho, s.alpha) == (0.2, 1.0, 0, 0)
+    assert not get_system(options(CONF / "baseline.yaml").system).transfer
+    for name in set(ROWS) - {"baseline", "ctc_adapter"}:
+        assert get_system(options(CONF / f"{name}.yaml").system).ctc_weight == 0.3
 
 
 # CER on dev and test as the papers print them, in their order; "-": a row without a configuration.
@@ -113,11 +128,44 @@ def test_quotations_name_configurations_and_the_papers_numbers():
     assert pretrained == {"cma_ot", "tot_setting5", *(f"uot_setting{n}" for n in UOT)}
 
 
+ONE_ROW = "papers: [{paper: a, arxiv: 1, rows: [{row: 5, config: c, dev: 1, test: 2, note: 3}]}]"
+
+
+def test_numbers_without_quotes_are_read(tmp_path):
+    path = tmp_path / "published.yaml"
+    path.write_text(f"caveats: [one sentence]\n{ONE_ROW}", encoding="utf-8")
+    text = quotations(path)
+    assert "- one sentence\n" in text
+    row = [cell.strip() for cell in text.splitlines()[-1].strip("|").split("|")]
+    assert row == ["a (1)", "5", "c", "1.00", "2.00", "3"]
+
+
 @pytest.mark.parametrize(
-    "content", ["papers: []", "caveats: []\npapers: [{paper: a}]", "caveats: []\npapers: 3", "a: ["]
+    "content",
+    [
+        *("papers: []", "caveats: []\npapers: [{paper: a}]", "caveats: []\npapers: 3", "a: ["),
+        *("", f"caveats: one sentence\n{ONE_ROW}"),
+        "caveats: []\n" + ONE_ROW.replace("dev: 1", "dev: x"),
+    ],
 )
 def test_malformed_quotations_are_refused(tmp_path, content):
     path = tmp_path / "published.yaml"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(GmotError, match="published.yaml"):
         quotations(path)
+
+
+def test_missing_quotations_are_told_in_one_line(tmp_path):
+    done = subprocess.run(
+        [
+            *(sys.executable, str(ROOT / "local" / "summarize_results.py"), "--systems", "a"),
+            *("--exp-dir", str(tmp_path), "--output", str(tmp_path / "RESULTS.md")),
+            *("--published", str(tmp_path / "none.yaml")),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --published") and done.stderr.count("\n") == 1
+    assert "none.yaml" in done.stderr and not (tmp_path / "RESULTS.md").exists()
