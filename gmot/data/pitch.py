@@ -1,11 +1,11 @@
 """Three features of the voice's pitch, to stand beside the filter bank: the only import of librosa.
 
 They are those of Ghahremani et al., "A pitch extraction algorithm tuned for automatic speech
-recognition" (ICASSP 2014, which is Kaldi's), out of pYIN (Mauch and Dixon, ICASSP 2014). It takes
-0.1 CPU seconds a second of speech, ten times as much as the filter bank.
+recognition" (ICASSP 2014, which is Kaldi's), out of pYIN (Mauch and Dixon, ICASSP 2014). The fbank
+stage takes 0.09 CPU seconds a second of speech with them, 0.0007 without.
 """
 
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -19,20 +19,20 @@ MEAN_SECONDS = 1.5  # over which the mean of the pitch is taken, Kaldi's
 DELTA = np.arange(-2, 3) / 10.0  # slope of a line through five frames
 
 
-def import_librosa() -> Any:
-    """The module librosa.
+def import_pyin() -> Callable:
+    """The function ``librosa.pyin``: librosa by itself loads nothing, so it would not tell.
 
     Raises:
       GmotError: it cannot be imported.
     """
     try:
-        import librosa
+        from librosa import pyin
     except ImportError as error:
         raise GmotError(
             f"--pitch needs librosa, which cannot be imported ({error}). Install it: "
             "pip install -r requirements/pitch.txt"
         ) from None
-    return librosa
+    return pyin
 
 
 def pitch_features(samples: np.ndarray, sampling_rate: int, num_frames: int) -> np.ndarray:
@@ -54,7 +54,7 @@ def pitch_features(samples: np.ndarray, sampling_rate: int, num_frames: int) -> 
     length = (num_frames - 1) * hop + width
     padded = np.zeros(max(length, before + len(samples)), dtype=np.float32)
     padded[before : before + len(samples)] = samples
-    pitch, _, voiced = import_librosa().pyin(
+    pitch, _, voiced = import_pyin()(
         padded[:length],
         fmin=F0_RANGE[0],
         fmax=F0_RANGE[1],
@@ -98,5 +98,5 @@ def fbank_with_pitch(config: Any) -> Any:
             wave = np.asarray(samples, dtype=np.float32).reshape(-1)
             return np.concatenate([bank, pitch_features(wave, sampling_rate, len(bank))], axis=1)
 
-    import_librosa()
+    import_pyin()  # now, not at the first utterance
     return FbankPitch(config)

@@ -1,12 +1,14 @@
 """Pitch features tell the pitch, frame by frame of the filter bank."""
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from gmot.cli import ArgumentParser
@@ -29,6 +31,24 @@ def test_without_librosa_the_error_names_the_requirement(monkeypatch):
         pitch_features(np.zeros(8000, np.float32), RATE, 50)
 
 
+def test_a_librosa_that_is_broken_is_told_before_any_audio_is_read(tmp_path):
+    """librosa loads its parts late: importing it works without numba, calling it does not."""
+    pytest.importorskip("librosa")
+    (tmp_path / "numba.py").write_text("raise ImportError('numba is broken')\n")
+    code = "from gmot.data.pitch import fbank_with_pitch as f; from lhotse import FbankConfig; "
+    code += "f(FbankConfig())"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT)))},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 1
+    assert "GmotError: --pitch needs librosa" in result.stderr
+    assert "numba is broken" in result.stderr.splitlines()[-1]
+
+
 def glide(low=100.0, high=200.0, seconds=2.0):
     """A voice-like tone whose pitch rises evenly in its logarithm: samples, pitch of each."""
     time = np.arange(int(seconds * RATE)) / RATE
@@ -49,6 +69,41 @@ def test_a_glide_is_followed():
     # The glide is even, so its mean over a window is the value in its middle.
     assert np.abs(found[middle, 1]).max() < 0.03
     assert found[middle, 2].mean() == pytest.approx(true[1] - true[0], rel=0.1)
+
+
+@pytest.mark.parametrize("pitch", [90, 160, 300])
+def test_the_track_is_in_step_with_the_frames(pitch):
+    """A pitch that swings tells its time: an even glide less its mean would not."""
+    pytest.importorskip("librosa")
+    time = np.arange(3 * RATE) / RATE
+    swing = 0.15 * np.sin(2 * np.pi * 1.5 * time)
+    phase = 2 * np.pi * np.cumsum(pitch * np.exp(swing)) / RATE
+    wave = 0.2 * sum(np.sin(n * phase) / n for n in range(1, 8))
+    found = pitch_features(wave.astype(np.float32), RATE, 300)[20:-20, 2]
+
+    def agreement(lag):  # lag in samples, a frame is 160
+        return np.corrcoef(found, np.gradient(swing[80 + lag :: 160])[20 : 20 + len(found)])[0, 1]
+
+    assert max(range(-80, 81, 16), key=agreement) in (-16, 0, 16)
+    assert agreement(0) > 0.99
+
+
+def test_copies_of_another_speed_have_its_pitch(tmp_path):
+    pytest.importorskip("librosa")
+    part = tmp_path / "corpus" / "train"
+    part.mkdir(parents=True)
+    soundfile.write(part / "glide.wav", glide()[0], RATE)
+    (part / "wav.scp").write_text("glide glide.wav\n")
+    (part / "text").write_text("glide 今天\n", encoding="utf-8")
+    prepare_manifests(tmp_path / "corpus", "toy", ["train"], tmp_path / "manifests")
+    compute_fbank(
+        "toy", "train", tmp_path / "manifests", tmp_path / "fbank", speeds=(0.8,), pitch=True
+    )
+    plain, slow = (
+        cut.load_features()[30:-30, 82] for cut in load_cuts(tmp_path / "fbank", "toy", "train")
+    )
+    assert len(slow) + 60 == 250 and len(plain) + 60 == 200
+    assert slow.mean() / plain.mean() == pytest.approx(0.8, rel=0.02)
 
 
 def test_levels_are_told_apart():
