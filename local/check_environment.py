@@ -44,6 +44,7 @@ NEEDED = [
 # Goes with k2, and like it has no wheels elsewhere.
 if (platform.system(), platform.machine()) == ("Linux", "x86_64"):
     NEEDED.append("kaldilm")
+OPTIONAL = {"librosa": "for --pitch: pip install -r requirements/pitch.txt"}
 DEFAULT_PAIR = """\
   torch 1.13.1 and k2 1.23.4, in an environment of their own (.venv):
     bash shared/environment.sh"""
@@ -128,6 +129,8 @@ def main() -> None:
         show(name, found or "missing")
         if found is None:
             missing.append(name)
+    for name, use in OPTIONAL.items():
+        show(name, version(name) or f"not there ({use})")
 
     loads, said = ask("import k2")
     k2 = version("k2")
