@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, run  # noqa: E402
+from gmot.cli import ArgumentParser, run, str2bool  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
@@ -19,6 +19,9 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--fbank-dir", required=True, help="holds cuts and features")
     parser.add_argument("--sampling-rate", type=int, default=16000, help="expected, in Hz")
     parser.add_argument("--num-mel-bins", type=int, default=80, help="expected")
+    parser.add_argument(
+        "--pitch", type=str2bool, default=False, help="features of the pitch are expected, too"
+    )
     return parser
 
 
@@ -28,18 +31,24 @@ def main() -> None:
 
     from gmot.common import GmotError
     from gmot.data.features import load_cmvn
-    from gmot.data.validate import validate_cuts
+    from gmot.data.validate import expected_features, validate_cuts
 
     for part in args.parts:
         statistics = validate_cuts(
-            args.fbank_dir, args.prefix, part, args.sampling_rate, args.num_mel_bins
+            args.fbank_dir,
+            args.prefix,
+            part,
+            args.sampling_rate,
+            args.num_mel_bins,
+            args.pitch,
         )
         logging.info("%s: %s", part, statistics)
     mean, std = load_cmvn(args.fbank_dir, args.prefix)
-    if len(mean) != args.num_mel_bins:
+    expected = expected_features(args.num_mel_bins, args.pitch)
+    if len(mean) != expected:
         raise GmotError(
-            f"statistics of {len(mean)} bins in {args.fbank_dir}, expected "
-            f"{args.num_mel_bins}. Run the fbank stage again."
+            f"statistics of {len(mean)} bins in {args.fbank_dir}, expected {expected}. "
+            "Run the fbank stage again."
         )
     logging.info(
         "features: mean %.2f to %.2f, standard deviation %.2f to %.2f",

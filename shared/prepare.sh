@@ -179,9 +179,10 @@ stage 2 fbank "filterbank features" --after manifests \
   ${speed_perturb:+--speed-perturb $speed_perturb} --num-jobs "$num_jobs"
 
 stage 3 validate "validation and statistics" --after fbank \
-  --settings corpus parts sampling_rate num_mel_bins -- \
+  --settings corpus parts sampling_rate num_mel_bins ${given[@]+"${given[@]}"} -- \
   python local/validate_manifests.py --prefix "$corpus" --parts "${part_list[@]}" \
-  --fbank-dir "$fbank_dir" --sampling-rate "$sampling_rate" --num-mel-bins "$num_mel_bins"
+  --fbank-dir "$fbank_dir" --sampling-rate "$sampling_rate" --num-mel-bins "$num_mel_bins" \
+  ${pitch_option[@]+"${pitch_option[@]}"}
 
 # A teacher that is a folder is known by its files, one with a hub's name by that.
 tokenizer_files=()

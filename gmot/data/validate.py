@@ -10,7 +10,6 @@ import numpy as np
 from gmot.common import GmotError, PathLike
 from gmot.data.archive import DTYPE, HalfArchiveReader, parse_key
 from gmot.data.features import cuts_path, load_cuts
-from gmot.data.pitch import NAME as PITCH
 from gmot.data.pitch import NUM_PITCH
 
 TOLERANCE = 2e-3  # seconds between a cut's and its supervision's end, as in icefall
@@ -48,8 +47,17 @@ def validate_cuts(
     part: str,
     sampling_rate: int = 16000,
     num_mel_bins: int = 80,
+    pitch: bool = False,
 ) -> Statistics:
     """Check every cut of a part.
+
+    Args:
+      fbank_dir: holds its cuts and features.
+      prefix: first part of the file names.
+      part: which part.
+      sampling_rate: expected, in Hz.
+      num_mel_bins: expected of the filter bank.
+      pitch: whether the features of the pitch are expected beside it.
 
     Returns:
       Its statistics.
@@ -60,8 +68,9 @@ def validate_cuts(
     cuts = load_cuts(fbank_dir, prefix, part)
     problems = []
     seen = set()
+    num_features = expected_features(num_mel_bins, pitch)
     for cut in cuts:
-        problems += [f"{cut.id}: {p}" for p in _problems(cut, sampling_rate, num_mel_bins)]
+        problems += [f"{cut.id}: {p}" for p in _problems(cut, sampling_rate, num_features)]
         if cut.id in seen:
             problems.append(f"{cut.id}: occurs more than once")
         seen.add(cut.id)
@@ -84,7 +93,12 @@ def validate_cuts(
     )
 
 
-def _problems(cut: Any, sampling_rate: int, num_mel_bins: int) -> Iterator[str]:
+def expected_features(num_mel_bins: int, pitch: bool) -> int:
+    """Columns of the features of the fbank stage with these options."""
+    return num_mel_bins + (NUM_PITCH if pitch else 0)
+
+
+def _problems(cut: Any, sampling_rate: int, num_features: int) -> Iterator[str]:
     if len(cut.supervisions) != 1:
         yield f"{len(cut.supervisions)} supervisions, expected 1"
         return
@@ -98,9 +112,8 @@ def _problems(cut: Any, sampling_rate: int, num_mel_bins: int) -> Iterator[str]:
         )
     if cut.sampling_rate != sampling_rate:
         yield f"sampling rate {cut.sampling_rate} Hz, expected {sampling_rate} Hz"
-    expected = num_mel_bins + (NUM_PITCH if features.type == PITCH else 0)
-    if features.num_features != expected:
-        yield f"{features.num_features} bins, expected {expected}"
+    if features.num_features != num_features:
+        yield f"{features.num_features} bins, expected {num_features}"
     if cut.num_frames < 1 or abs(features.duration - cut.duration) > TOLERANCE + 0.01:
         yield f"features of {features.duration} s for {cut.duration} s of speech"
     path = Path(features.storage_path)

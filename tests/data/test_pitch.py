@@ -146,7 +146,11 @@ def test_the_whole_way(corpus, tmp_path):
     options += ["--fbank-dir", tmp_path / "fbank", "--speed-perturb", "0.9", "--num-jobs", "1"]
     command = [*script, *options, "--parts", "train", "dev"]
     subprocess.run(list(map(str, command)), check=True, timeout=120)
-    assert validate_cuts(tmp_path / "fbank", "toy", "train").utterances == 12
+    check = [sys.executable, ROOT / "local" / "validate_manifests.py", "--prefix", "toy"]
+    check += ["--fbank-dir", tmp_path / "fbank", "--parts", "train", "dev", "--pitch"]
+    subprocess.run([*map(str, check), "true"], check=True, timeout=60)
+    with pytest.raises(GmotError, match="83 bins, expected 80"):
+        validate_cuts(tmp_path / "fbank", "toy", "train")
     mean, std = load_cmvn(tmp_path / "fbank", "toy")
     assert len(mean) == len(std) == 83
     cuts = load_cuts(tmp_path / "fbank", "toy", "dev")
