@@ -44,7 +44,7 @@ NEEDED = [
 # Goes with k2, and like it has no wheels elsewhere.
 if (platform.system(), platform.machine()) == ("Linux", "x86_64"):
     NEEDED.append("kaldilm")
-OPTIONAL = {"librosa": "for --pitch: pip install -r requirements/pitch.txt"}
+OPTIONAL = {"kaldi_native_fbank": "for --pitch: pip install -r requirements/pitch.txt"}
 DEFAULT_PAIR = """\
   torch 1.13.1 and k2 1.23.4, in an environment of their own (.venv):
     bash shared/environment.sh"""

@@ -24,8 +24,7 @@ def get_parser() -> ArgumentParser:
         "--pitch",
         type=str2bool,
         default=False,
-        help="three features of the pitch beside them (requirements/pitch.txt); over a hundred "
-        "times as slow: 0.09 CPU seconds a second of speech",
+        help="three features of the pitch beside them, Kaldi's (requirements/pitch.txt)",
     )
     parser.add_argument(
         "--speed-perturb",

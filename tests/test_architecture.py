@@ -18,7 +18,7 @@ DOORS = {
     "kaldilm": "gmot/decode/graphs.py",
     "transformers": "gmot/teacher/",
     "lhotse": "gmot/data/",
-    "librosa": "gmot/data/pitch.py",
+    "kaldi_native_fbank": "gmot/data/pitch.py",
     "tensorboard": "gmot/training/metrics.py",
     "torch.utils.tensorboard": "gmot/training/metrics.py",
     "geomloss": "gmot/ot/backends/geomloss.py",

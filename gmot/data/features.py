@@ -127,7 +127,7 @@ def compute_fbank(
     """
     product = cuts_path(fbank_dir, prefix, part)
     folder = Path(fbank_dir) / f"{prefix}_feats_{part}"
-    options = (num_mel_bins, speeds, *(["pitch"] if pitch else []))
+    options = (num_mel_bins, speeds, *(["kaldi-pitch"] if pitch else []))
     source = {"made_from": _fingerprint(manifest_dir, prefix, part, *options)}
     marker = folder / "source.json"
     if not marker.is_file() or read_json(marker) != source:
