@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_bert import save_small_bert
 
 from gmot.common import read_json
 from gmot.data.manifests import load_supervisions
@@ -65,27 +66,10 @@ def make_archives(folder: Path) -> Path:
 
 def make_teacher(folder: Path) -> Path:
     """A WordPiece BERT with a head for masked language modelling; its weights are random."""
-    import torch
-    from transformers import BertConfig, BertForPreTraining, BertTokenizer
-
-    folder.mkdir()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     # The common characters, as in bert-base-chinese: GB 2312's first level.
     codes = [bytes([a, b]) for a in range(0xB0, 0xD8) for b in range(0xA1, 0xFF)]
-    pieces = special + [c for c in (code.decode("gb2312", "ignore") for code in codes) if c]
-    (folder / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
-    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    torch.manual_seed(0)
-    BertForPreTraining(
-        BertConfig(
-            vocab_size=len(pieces),
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=64,
-        )
-    ).save_pretrained(folder)
-    return folder
+    pieces = [c for c in (code.decode("gb2312", "ignore") for code in codes) if c]
+    return save_small_bert(folder, pieces, "BertForPreTraining")
 
 
 class Run:

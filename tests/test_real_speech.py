@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_bert import save_small_bert
 
 from gmot.common import read_json
 from gmot.data.manifests import load_supervisions
@@ -22,26 +23,8 @@ PARTS = {"train": slice(0, 40), "dev": slice(40, 45), "test": slice(45, 50)}
 
 def small_bert(folder: Path, texts) -> Path:
     """A WordPiece teacher with the characters of the texts; its weights are random."""
-    import torch
-    from transformers import BertConfig, BertModel, BertTokenizer
-
-    folder.mkdir()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     characters = sorted({c for text in texts for c in text.lower() if not c.isspace()})
-    pieces = special + characters + [f"##{c}" for c in characters if c.isascii()]
-    (folder / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
-    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    torch.manual_seed(0)
-    BertModel(
-        BertConfig(
-            vocab_size=len(pieces),
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=64,
-        )
-    ).save_pretrained(folder)
-    return folder
+    return save_small_bert(folder, characters + [f"##{c}" for c in characters if c.isascii()])
 
 
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason="the sample of real speech is not here")

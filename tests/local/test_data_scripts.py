@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from small_bert import save_small_bert
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ("prepare_manifests", "compute_fbank", "validate_manifests", "compute_teacher")
@@ -33,15 +34,8 @@ def write_corpus(folder):
 
 
 def make_teacher(folder):
-    transformers = pytest.importorskip("transformers")
-    folder.mkdir()
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"今天气"]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
-    config = transformers.BertConfig(
-        vocab_size=len(vocabulary), hidden_size=8, num_hidden_layers=2, num_attention_heads=2
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    pytest.importorskip("transformers")
+    save_small_bert(folder, "今天气")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -97,7 +91,7 @@ def test_a_corpus_from_audio_to_teacher_features(tmp_path):
     from gmot.teacher import FeatureStore
 
     store = FeatureStore.open(tmp_path / "data" / "teacher")
-    assert store.get("今天天").shape == (5, 8) and store.get("今天气").shape == (5, 8)
+    assert store.get("今天天").shape == (5, 32) and store.get("今天气").shape == (5, 32)
 
 
 def test_errors_are_one_line_and_status_1(tmp_path):

@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 import torch
+from small_bert import save_small_bert
 
 from gmot.common import GmotError
 from gmot.teacher import MaskedLanguageModel, Teacher
@@ -24,13 +25,7 @@ SIZES = dict(
 def folder(tmp_path_factory):
     """A small WordPiece BERT with random weights and a masked-LM head."""
     folder = tmp_path_factory.mktemp("mlm")
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *CHARACTERS]
-    (folder / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
-    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = transformers.BertConfig(**SIZES, vocab_size=len(pieces))
-    transformers.BertForMaskedLM(config).save_pretrained(folder)
-    return folder
+    return save_small_bert(folder, CHARACTERS, "BertForMaskedLM", **SIZES)
 
 
 def by_hand(folder, text):
