@@ -4,7 +4,18 @@ import logging
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import torch
 from torch import Tensor
@@ -110,13 +121,15 @@ def decode_part(
     return result
 
 
-Decoded = Tuple[Sequence[str], Dict[str, List[Candidates]], float]
+# From (log_probs, lens) to candidates by what they are of: a method, a scale.
+Decode = Callable[[Tensor, Tensor], Mapping[Any, List[Candidates]]]
+Decoded = Tuple[Sequence[str], Mapping[Any, List[Candidates]], float]
 
 
 def _decode(
-    model: torch.nn.Module, batch: Batch, decoder: Decoder, device: Any, halve: bool = True
+    model: torch.nn.Module, batch: Batch, decode: Decode, device: Any, halve: bool = True
 ) -> Iterator[Decoded]:
-    """Yields (ids, candidates by method, seconds of the encoder), of the batch or of its halves."""
+    """Yields (ids, candidates, seconds of the encoder), of the batch or of its halves."""
     ids, features, lens = batch
     try:
         started = time.perf_counter()
@@ -124,7 +137,7 @@ def _decode(
         log_probs = log_probs.float()
         synchronize(log_probs)
         taken = time.perf_counter() - started
-        yield ids, decoder(log_probs, output_lens), taken
+        yield ids, decode(log_probs, output_lens), taken
         return
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
@@ -149,7 +162,7 @@ def _decode(
     middle = (len(ids) + 1) // 2
     for rows in (slice(0, middle), slice(middle, None)):
         part = features[rows, : int(lens[rows].max())]
-        yield from _decode(model, (ids[rows], part, lens[rows]), decoder, device, halve=False)
+        yield from _decode(model, (ids[rows], part, lens[rows]), decode, device, halve=False)
 
 
 @torch.no_grad()
@@ -169,21 +182,31 @@ def search_hlg_scale(
       values: to try.
     Returns:
       One of ``values``: of equally good ones the first.
+    Raises:
+      GmotError: memory does not suffice for half a batch either.
     """
     model.eval()
-    errors = [0] * len(values)
+    errors = dict.fromkeys(values, 0)
     one_best = decoder.only(["1best"])
+
+    def with_each(log_probs: Tensor, lens: Tensor) -> Dict[float, List[Candidates]]:
+        found = {}
+        for value in values:
+            one_best.hlg_scale = value
+            found[value] = one_best(log_probs, lens)["1best"]
+        return found
+
     with tqdm(total=num_utterances, desc="--hlg-scale", unit="utt", disable=None) as progress:
         for batch in batches:
-            log_probs, lens = model(batch.features.to(device), batch.feature_lens.to(device))[:2]
-            for i, value in enumerate(values):
-                one_best.hlg_scale = value
-                found = one_best(log_probs.float(), lens)["1best"]
-                errors[i] += sum(int(c.errors(r)[0]) for c, r in zip(found, batch.texts))
+            refs = dict(zip(batch.ids, batch.texts))
+            whole = (batch.ids, batch.features, batch.feature_lens)
+            for ids, found, _ in _decode(model, whole, with_each, device):
+                for value, candidates in found.items():
+                    errors[value] += sum(int(c.errors(refs[i])[0]) for i, c in zip(ids, candidates))
             progress.update(len(batch.ids))
-    for value, count in zip(values, errors):
+    for value, count in errors.items():
         logging.info("--hlg-scale %g: %d errors", value, count)
-    return values[errors.index(min(errors))]
+    return min(errors, key=lambda value: errors[value])
 
 
 def _process_peak_mb() -> float:

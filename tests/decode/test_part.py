@@ -123,3 +123,7 @@ def test_the_hlg_scale_found_has_the_fewest_errors(tmp_path):
     found = search_hlg_scale(Model(), batches, decoder, values)
     assert len(set(errors)) > 1
     assert found == values[errors.index(min(errors))]
+    # Here too a batch that does not fit is halved.
+    model = Model()
+    model.memory = batches[0].features[:2].numel()
+    assert search_hlg_scale(model, batches, decoder, values) == found
