@@ -118,11 +118,8 @@ class Lattices:
         Returns:
           For each utterance its paths; none where no path of the graph survived.
         """
-        results: List[List[Path]] = [[] for _ in range(self.num_utterances)]
-        for row in set(range(self.num_utterances)) - set(self.rows):
-            results[row] = [Path((), 0.0, 0.0)]
         if self.fsa is None:
-            return results
+            return self.by_utterance([])
         best = self.one_best()
         sampled = self._sample(num_paths - 1, nbest_scale) if num_paths > 1 else [[]] * len(best)
         owners: List[int] = []
@@ -134,8 +131,16 @@ class Lattices:
             different = dict.fromkeys([tuple(first), *map(tuple, sampled[position])])
             owners += [position] * len(different)
             outputs += map(list, different)
+        found: List[List[Path]] = [[] for _ in self.rows]
         for owner, path in zip(owners, self._align(owners, outputs)):
-            results[self.rows[owner]].append(path)
+            found[owner].append(path)
+        return self.by_utterance(found)
+
+    def by_utterance(self, found: Sequence[List[Path]]) -> List[List[Path]]:
+        """Each utterance's paths, given each lattice's; without frames it has the empty one."""
+        results = [[Path((), 0.0, 0.0)] for _ in range(self.num_utterances)]
+        for row, paths in zip(self.rows, found):
+            results[row] = paths
         return results
 
     def _sample(self, num_paths: int, scale: float) -> List[List[List[int]]]:

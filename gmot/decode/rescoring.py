@@ -24,11 +24,8 @@ def rescore(
       survived.
     """
     k2 = import_k2()
-    results: List[List[Path]] = [[] for _ in range(lattices.num_utterances)]
-    for row in set(range(lattices.num_utterances)) - set(lattices.rows):
-        results[row] = [Path((), 0.0, 0.0)]
     if lattices.fsa is None:
-        return results
+        return lattices.by_utterance([])
     first = lattices.fsa.clone()
     first.scores = first.scores - first.graph_scores
     first.graph_lm = first.lm_scores.clone()
@@ -53,9 +50,7 @@ def rescore(
         for paths, arcs, ids, of_path in zip(found, num_arcs(best), labels(best), scores):
             if arcs:
                 paths.setdefault(tuple(ids), Path(tuple(ids), *of_path))
-    for row, paths in zip(lattices.rows, found):
-        results[row] = list(paths.values())
-    return results
+    return lattices.by_utterance([list(paths.values()) for paths in found])
 
 
 def score_labels(grammar: Any, sequences: Sequence[Sequence[int]]) -> List[float]:
