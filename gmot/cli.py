@@ -96,20 +96,18 @@ def load_config(path: str, inherits: Tuple[str, ...] = ()) -> Dict[str, Any]:
         with open(path, encoding="utf-8") as f:
             config = yaml.safe_load(f)
     except OSError as error:
-        raise GmotError(f"--config {path}: {error.strerror}. Give an existing file.") from None
+        raise GmotError(f"{path}: {error.strerror}. Give an existing file.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise GmotError(f"--config {path}: not valid YAML: {error}") from None
+        raise GmotError(f"{path}: not valid YAML: {error}") from None
     if config is None:
         return {}
     if not isinstance(config, dict):
-        raise GmotError(
-            f"--config {path}: expected 'option: value' lines, found a {type(config).__name__}"
-        )
+        raise GmotError(f"{path}: expected 'option: value' lines, found a {type(config).__name__}")
     if "base" not in config:
         return config
     base = str(Path(path).parent / str(config.pop("base")))
     if base in (path, *inherits):
-        raise GmotError(f"--config {path}: 'base: {base}' leads back to it. Remove one of them.")
+        raise GmotError(f"{path}: 'base: {base}' leads back to it. Remove one of them.")
     return {**load_config(base, (path, *inherits)), **config}
 
 

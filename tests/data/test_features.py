@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import tone, write_part
+from audio import tone, write_part
 
 from gmot.common import GmotError
 from gmot.data.archive import HalfArchiveReader, HalfArchiveWriter

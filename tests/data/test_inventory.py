@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import yaml
-from conftest import tone
+from audio import tone
 
 from gmot.common import GmotError
 from gmot.data.inventory import Inventory

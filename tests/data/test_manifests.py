@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import tone, write_part
+from audio import tone, write_part
 from lhotse import RecordingSet, SupervisionSet
 
 from gmot.common import GmotError
