@@ -102,6 +102,23 @@ def random_problem(rng, rows, columns, width=6):
     )
 
 
+def with_empty_positions(problem, empty_rows, empty_columns):
+    """Give positions weight 0: the problem, the one without them, and where its plan goes."""
+    cost, edges_a, edges_b, a, b = problem
+    a[empty_rows], b[empty_columns] = 0, 0
+    a, b = a / a.sum(), b / b.sum()
+    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
+    where = np.ix_(rows, columns)
+    inner = (
+        cost[where],
+        edges_a[np.ix_(rows, rows)],
+        edges_b[np.ix_(columns, columns)],
+        a[rows],
+        b[columns],
+    )
+    return (cost, edges_a, edges_b, a, b), inner, where
+
+
 def pad(arrays, fill=0.0):
     """Stack arrays of different sizes, padded at the end with ``fill``."""
     shape = np.max([x.shape for x in arrays], axis=0)

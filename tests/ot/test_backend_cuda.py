@@ -135,21 +135,13 @@ def iterations_are_those_of_the_definition():
 @interpreted
 def zero_weights_inside():
     """As if the positions were not there."""
-    ((cost, edges_a, edges_b, a, b),) = problems(4, [(21, 9)])
-    a[[0, 4, 20]], b[[2, 8]] = 0, 0
-    a, b = a / a.sum(), b / b.sum()
-    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
-    inner = (
-        cost[np.ix_(rows, columns)],
-        edges_a[np.ix_(rows, rows)],
-        edges_b[np.ix_(columns, columns)],
-        a[rows],
-        b[columns],
-    )
+    problem = problems(4, [(21, 9)])[0]
+    whole_problem, inner, where = gromov.with_empty_positions(problem, [0, 4, 20], [2, 8])
+    a, b = whole_problem[3:]
     for options in ({"max_outer": 10}, {"proximal": True, "max_outer": 3}):
-        whole = solve(make_task([(cost, edges_a, edges_b, a, b)], **options)).plan[0].numpy()
+        whole = solve(make_task([whole_problem], **options)).plan[0].numpy()
         part = solve(make_task([inner], **options)).plan[0].numpy()
-        np.testing.assert_allclose(whole[np.ix_(rows, columns)], part, atol=1e-6)
+        np.testing.assert_allclose(whole[where], part, atol=1e-6)
         assert not whole[a == 0].any() and not whole[:, b == 0].any()
         np.testing.assert_allclose(whole.sum(), 1, atol=1e-5)
 

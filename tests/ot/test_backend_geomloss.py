@@ -87,21 +87,13 @@ def test_geomloss_unbalanced(dtype):
 @pytest.mark.parametrize("proximal", [False, True])
 def test_geomloss_zero_weights_inside(proximal):
     """As if the positions were not there."""
-    ((cost, edges_a, edges_b, a, b),) = problems(4, [(21, 9)])
-    a[[0, 4, 11]], b[[2, 8]] = 0, 0
-    a, b = a / a.sum(), b / b.sum()
-    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
-    inner = (
-        cost[np.ix_(rows, columns)],
-        edges_a[np.ix_(rows, rows)],
-        edges_b[np.ix_(columns, columns)],
-        a[rows],
-        b[columns],
-    )
+    problem = problems(4, [(21, 9)])[0]
+    whole_problem, inner, where = gromov.with_empty_positions(problem, [0, 4, 11], [2, 8])
+    a, b = whole_problem[3:]
     options = {"proximal": proximal, "max_outer": 5 if proximal else 400}
-    whole = geomloss.solve(make_task([(cost, edges_a, edges_b, a, b)], **options)).plan[0].numpy()
+    whole = geomloss.solve(make_task([whole_problem], **options)).plan[0].numpy()
     part = geomloss.solve(make_task([inner], **options)).plan[0].numpy()
-    np.testing.assert_allclose(whole[np.ix_(rows, columns)], part, atol=1e-9)
+    np.testing.assert_allclose(whole[where], part, atol=1e-9)
     assert not whole[a == 0].any() and not whole[:, b == 0].any()
     assert whole.sum() == pytest.approx(1)
 
