@@ -64,9 +64,9 @@ def search_weights(
 ) -> Weights:
     """The weights that make the fewest errors, if that is more than chance.
 
-    The first ones stay unless others make fewer errors by more than the
-    standard error of the difference, over utterances: what a small part
-    seems to gain is often lost on another.
+    The first ones stay unless others make fewer errors by more than two
+    standard errors of the difference, over utterances: what the best of many
+    weightings seems to gain on a small part is often lost on another.
 
     Args:
       candidates: utterance -> candidates.
@@ -83,4 +83,4 @@ def search_weights(
     )  # (weightings, utterances)
     best = int(made.sum(axis=1).argmin())
     gains = made[0] - made[best]
-    return weightings[best if gains.sum() > np.sqrt((gains**2).sum()) else 0]
+    return weightings[best if gains.sum() > 2 * np.sqrt((gains**2).sum()) else 0]

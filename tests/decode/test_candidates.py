@@ -56,7 +56,7 @@ def test_weights_are_those_with_the_lowest_error_rate():
 
 
 def test_a_gain_within_chance_changes_nothing():
-    """Three utterances lose an error and five gain one: 2 is less than the square root of 8."""
+    """Three utterances lose an error and eight gain one: 5 is less than twice the root of 11."""
 
     def lists(gained, lost):
         kinds = [1] * gained + [-1] * lost
@@ -69,10 +69,10 @@ def test_a_gain_within_chance_changes_nothing():
         }
 
     for gained, lost, expected in (
-        (5, 3, {}),
-        (6, 3, {}),
-        (8, 3, {"lm": 1.0}),
-        (2, 0, {"lm": 1.0}),
+        (8, 3, {}),
+        (14, 3, {"lm": 1.0}),
+        (4, 0, {}),
+        (5, 0, {"lm": 1.0}),
     ):
         found = lists(gained, lost)
         refs = {key: "甲乙" for key in found}
