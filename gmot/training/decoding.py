@@ -90,6 +90,14 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
         if part == args.scale_part and decoder.graphs.hlg is not None:
             weights = decoded.search_weights(decoder.hlg_scale)
             file.write(decoder.hlg_scale, weights)
+            for method in _to_find(decoder):
+                if weights[method] == weightings(method, decoder.hlg_scale)[0]:
+                    logging.info(
+                        "%s: no weights gain more than chance on %s over HLG's own scores, which "
+                        "are kept: it answers as 1best does",
+                        method,
+                        part,
+                    )
         for method in decoder.methods:
             chosen = (weights or {}).get(method, weightings(method, decoder.hlg_scale)[0])
             hyps = decoded.hypotheses(method, chosen)

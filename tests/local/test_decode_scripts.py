@@ -208,6 +208,8 @@ def test_scales_are_found_on_dev_and_used_elsewhere(data):
         assert scales["dev", method] == scales["train", method]
         hlg = kept["weights"]["hlg"]["graph"]
         assert scales["dev", method] == {"hlg": hlg, **kept["weights"][method]}
+        told = f"{method}: no weights gain more than chance on dev" in err
+        assert told == ("graph" in kept["weights"][method])
     assert scales["dev", "1best"]["hlg"] in (0.1, 0.7)
     assert scales["dev", "ctc-greedy-search"] == {}
     # Later, without dev: the same scales give the same texts.
