@@ -129,8 +129,8 @@ def _unit_lines(pairs: Mapping[Pair, int]) -> List[str]:
 
 SUMMARY_COLUMNS = {
     "CER": ("cer", ".2f"),
-    "rtf_encoder": ("rtf_encoder", ".4f"),
-    "rtf_decoding": ("rtf_decoding", ".4f"),
+    "rtf_encoder": ("rtf_encoder", ".5f"),
+    "rtf_decoding": ("rtf_decoding", ".5f"),
     "peak_memory_mb": ("peak_memory_mb", ".0f"),
 }
 

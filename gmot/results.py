@@ -146,7 +146,7 @@ def speed_table(chosen: Dict[str, List[Record]]) -> str:
         for system, records in chosen.items():
             found = [r for r in records if r["method"] == method]
             if found:
-                factors = [f"{_rtf(found, key):.4f}" for key in ("rtf_encoder", "rtf_decoding")]
+                factors = [f"{_rtf(found, key):.5f}" for key in ("rtf_encoder", "rtf_decoding")]
                 memory = f"{max(r['peak_memory_mb'] for r in found):.0f} MB"
                 device = ", ".join(unique(r["device"] for r in found))
                 rows.append([method, system, *factors, memory, device])
@@ -189,8 +189,8 @@ def describe(system: str, records: Sequence[Record]) -> str:
         lines.append(
             f"- {r['part']}, {r['method']}: {r['ins']} ins, {r['del']} del, {r['sub']} sub"
             f"{_homophones(r)}, of {r['ref_len']} characters in {r['num_utterances']} utterances, "
-            f"{r['num_empty']} without output; real-time factor {r['rtf_encoder']:.4f} (encoder) + "
-            f"{r['rtf_decoding']:.4f} (decoding) on {r['device']}; peak memory "
+            f"{r['num_empty']} without output; real-time factor {r['rtf_encoder']:.5f} (encoder) + "
+            f"{r['rtf_decoding']:.5f} (decoding) on {r['device']}; peak memory "
             f"{r['peak_memory_mb']:.0f} MB{_scales(r)}"
         )
     return "\n".join([*lines, ""])

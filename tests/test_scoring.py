@@ -223,8 +223,8 @@ def test_summary_file_has_the_best_first(tmp_path):
     rows = [line.split("\t") for line in (tmp_path / "cer.txt").read_text().splitlines()]
     assert rows == [
         ["settings", "CER", "rtf_encoder", "rtf_decoding", "peak_memory_mb"],
-        ["b", "4.13", "0.0123", "0.2500", "812"],
-        ["a", "5.00", "0.0123", "0.5000", "812"],
+        ["b", "4.13", "0.01230", "0.25000", "812"],
+        ["a", "5.00", "0.01230", "0.50000", "812"],
     ]
 
 
@@ -239,7 +239,7 @@ def test_result_files_and_console_line(tmp_path, caplog):
     ]
     assert "[test-ctc-greedy-search] %CER 37.50% [3 / 8, " in caplog.text
     summary = (folder / "cer-summary-test-epoch-3-avg-2.txt").read_text()
-    assert summary.splitlines()[1] == "ctc-greedy-search\t37.50\t0.0123\t0.5000\t812"
+    assert summary.splitlines()[1] == "ctc-greedy-search\t37.50\t0.01230\t0.50000\t812"
     assert json.loads(json.dumps(result.record()))["del"] == result.dels
 
 

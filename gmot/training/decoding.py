@@ -116,7 +116,7 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
                 }
             )
             logging.info(
-                "%s-%s: real-time factor %.4f (encoder) + %.4f (decoding), peak memory %.0f MB%s",
+                "%s-%s: real-time factor %.5f (encoder) + %.5f (decoding), peak memory %.0f MB%s",
                 part,
                 method,
                 records[-1]["rtf_encoder"],

@@ -168,8 +168,8 @@ def test_files_and_records(data):
         assert row.startswith(method + "\t")
         assert numbers == {
             "CER": round(r["cer"], 2),
-            "rtf_encoder": round(r["rtf_encoder"], 4),
-            "rtf_decoding": round(r["rtf_decoding"], 4),
+            "rtf_encoder": round(r["rtf_encoder"], 5),
+            "rtf_decoding": round(r["rtf_decoding"], 5),
             "peak_memory_mb": round(r["peak_memory_mb"]),
         }
 
@@ -340,9 +340,9 @@ def test_speed_scales_and_homophones_are_shown(tmp_path):
     rows = [row for row in rows if len(row) > 1]
     assert rows[0][2:] == ["RTF encoder", "RTF decoding", "peak memory", "device"]
     assert rows[2:] == [
-        ["1best", "old", "0.2500", "0.5000", "700 MB", "cpu, 1 threads"],
+        ["1best", "old", "0.25000", "0.50000", "700 MB", "cpu, 1 threads"],
         # (30 s x 0.25 + 10 s x 0.5) / 40 s
-        ["1best", "new", "0.3125", "0.5000", "900 MB", "cpu, 1 threads"],
+        ["1best", "new", "0.31250", "0.50000", "900 MB", "cpu, 1 threads"],
     ]
     old, dev, other = (line for line in text.splitlines() if "1 ins, 2 del" in line)
     assert "3 sub, of 60" in old and old.endswith("700 MB")
