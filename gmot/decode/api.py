@@ -24,11 +24,6 @@ from gmot.text.tokens import TokenTable, WordTable, pieces_to_text
 H_BEAMS = dict(search_beam=0.1, output_beam=0.1, min_active_states=0, max_active_states=100)
 HLG_BEAMS = dict(search_beam=20.0, output_beam=8.0, min_active_states=30, max_active_states=10000)
 
-# k2 aborts the process when memory does not suffice, so what a search may need is estimated: so
-# many bytes for each frame and arc that leaves an active state. Measured with graphs of 29 and 56
-# million arcs (3,500 and 4,241 tokens) and noise, which leaves as many states active as may be.
-BYTES_AN_ARC = 11
-
 Work = Dict[str, Any]
 
 
@@ -180,23 +175,19 @@ class Decoder:
         num, frames, _ = log_probs.shape
         if self.graphs.hlg is None or not num:
             return [(slice(0, num), self.beams)]
-        # The most that may be looked at in the frames of an utterance.
-        allowed = self.search_memory * 1e9 / BYTES_AN_ARC / max(1, frames)
-        busy = self.graphs.arcs_a_frame(int(self.beams["max_active_states"]))
-        step, beams = int(allowed / busy), self.beams
-        if not step:
-            step = 1
-            most = max(2, self.graphs.states_within(allowed))
-            least = min(self.beams["min_active_states"], most - 1)
-            beams = dict(beams, max_active_states=most, min_active_states=least)
+        asked, beams = int(self.beams["max_active_states"]), self.beams
+        step, states = self.graphs.fit(asked, frames, self.search_memory)
+        if states < asked:
+            least = min(self.beams["min_active_states"], states - 1)
+            beams = dict(beams, max_active_states=states, min_active_states=least)
             if not self.num_narrowed:
                 logging.warning(
-                    "HLG: %d frames may need %.0f GB with --max-active-states %d: searched with %d "
-                    "of them (warned once, counted; --search-memory allows more)",
+                    "HLG: %d frames may need more than %g GB with --max-active-states %d: searched "
+                    "with %d of them (warned once, counted; --search-memory allows more)",
                     frames,
-                    busy * frames * BYTES_AN_ARC / 1e9,
-                    self.beams["max_active_states"],
-                    most,
+                    self.search_memory,
+                    asked,
+                    states,
                 )
             self.num_narrowed += num
         return [(slice(first, first + step), beams) for first in range(0, num, step)]
