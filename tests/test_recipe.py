@@ -233,16 +233,16 @@ def random_store(finished):
     ],
 )
 def test_each_system_trains(finished, random_store, system):
-    """Two epochs; ctc and gm_ot are trained by the recipe."""
+    """Two epochs of a few steps, at a rate that learns; the recipe trains ctc and gm_ot."""
     exp_dir = finished.exp / system
     store = random_store if system.endswith("random_teacher") else finished.data / "teacher"
     done = script(
         *("train.py", *train_options(finished, system), "--exp-dir", str(exp_dir)),
-        *("--num-epochs", "2", "--teacher-store", str(store)),
+        *("--num-epochs", "2", "--warmup-steps", "5", "--teacher-store", str(store)),
     )
     assert done.returncode == 0, done.stderr
     losses = [float(x) for x in re.findall(r"train loss ([-0-9.]+), ctc", done.stderr)]
-    assert len(losses) == 2 and losses[1] < losses[0]
+    assert len(losses) == 2 and losses[1] < 0.6 * losses[0]
     decoded = script(
         *("decode.py", "--exp-dir", str(exp_dir), "--prefix", "mini", "--parts", "dev"),
         *("--fbank-dir", str(finished.data / "fbank"), "--lang-dir", str(finished.data / "lang")),
