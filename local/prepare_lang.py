@@ -4,8 +4,9 @@
 tokens.txt has the pieces into which the teacher's tokenizer splits them,
 words.txt and lexicon.txt their words and single characters, text the
 transcripts in words. With --lexicon the words of a pronunciation lexicon are
-words too, where the tokens can spell them. What the other parts hold beyond
-that is counted, printed and written to report.json.
+words too, where the tokens can spell them. With --init-lang-dir the tokens and
+words of a model that training starts from are kept beside them. What the other
+parts hold beyond that is counted, printed and written to report.json.
 """
 
 import sys
@@ -26,6 +27,11 @@ def get_parser() -> ArgumentParser:
         "--lexicon",
         help="more words: a pronunciation lexicon of 'word phone phone ...' lines",
     )
+    parser.add_argument(
+        "--init-lang-dir",
+        metavar="DIR",
+        help="lang folder of the model that training starts from (train.py --init-from)",
+    )
     parser.add_argument("--lang-dir", required=True, help="gets the files")
     return parser
 
@@ -37,7 +43,7 @@ def main() -> None:
     from gmot.common import GmotError, write_json
     from gmot.data.manifests import load_supervisions
     from gmot.teacher import TeacherTokenizer
-    from gmot.text.lang import Lang, describe_part
+    from gmot.text.lang import Lang, describe_part, read_kept
     from gmot.text.lexicon import WordList, read_word_list
 
     tokenizer = TeacherTokenizer(args.teacher)
@@ -51,7 +57,13 @@ def main() -> None:
             "Check the text of the corpus and run the manifests stage again."
         )
     listed = read_word_list(args.lexicon) if args.lexicon else WordList([], 0, [])
-    lang = Lang.from_texts(texts[args.train_part], tokenizer.tokenize, listed.words)
+    kept, its_words = [], []
+    if args.init_lang_dir:
+        kept, its_words = read_kept(args.init_lang_dir, tokenizer.tokenize)
+        logging.info("%s: %d tokens are kept", args.init_lang_dir, len(kept))
+    lang = Lang.from_texts(
+        texts[args.train_part], tokenizer.tokenize, [*listed.words, *its_words], kept
+    )
     report = {
         "tokens": len(lang.tokens),
         "words": len(lang.words.words),

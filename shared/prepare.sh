@@ -47,6 +47,7 @@ option num_mel_bins 80 "of the filterbank"
 option pitch false "three features of the voice's pitch beside the filterbank"
 option speed_perturb "0.9 1.1" "copies of the training part at these speeds"
 option lexicon "" "pronunciation lexicon whose words the graphs get too; from here or the corpus"
+option init_lang_dir "" "lang folder of a model that training starts from: its tokens are kept"
 option lm_text "" "more text files for the language models, a sentence a line"
 option ngram_order 3 "of the language model in HLG"
 option ngram_prune "" "threshold that it is pruned by, such as 1e-8 (local/make_ngram.py --prune)"
@@ -74,6 +75,7 @@ corpus_dir=$(absolute "$corpus_dir")
 data_dir=$(absolute "$data_dir")
 if [ -d "$teacher" ]; then teacher=$(absolute "$teacher"); fi
 if [ -n "$inventory" ]; then inventory=$(absolute "$inventory"); fi
+if [ -n "$init_lang_dir" ]; then init_lang_dir=$(absolute "$init_lang_dir"); fi
 read -ra part_list <<<"$parts"
 lm_texts=()
 for name in $lm_text; do lm_texts+=("$(absolute "$name")"); done
@@ -204,11 +206,12 @@ fi
 stage 4 lang "tokens, words and lexicon" --after manifests \
   --settings corpus train_part parts teacher \
   --inputs ${tokenizer_files[@]+"${tokenizer_files[@]}"} ${lexicons[@]+"${lexicons[@]}"} \
+  ${init_lang_dir:+"$init_lang_dir"/tokens.txt "$init_lang_dir"/lexicon.txt} \
   --outputs "$lang_dir"/{tokens.txt,words.txt,lexicon.txt,text} -- \
   python local/prepare_lang.py --prefix "$corpus" --train-part "$train_part" \
   ${other_parts[@]+--other-parts "${other_parts[@]}"} \
   --manifest-dir "$manifest_dir" --lang-dir "$lang_dir" --teacher "$teacher" \
-  ${lexicons[@]+--lexicon "${lexicons[@]}"}
+  ${lexicons[@]+--lexicon "${lexicons[@]}"} ${init_lang_dir:+--init-lang-dir "$init_lang_dir"}
 
 # The one inside HLG, which should be small, and the one that looks at what HLG found.
 make_ngrams() {

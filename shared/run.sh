@@ -26,6 +26,7 @@ option model "" "small, say: NAME.yaml of --conf-dir is read after each system's
 option exp_dir "$recipe/exp" "for what is trained; with --model a folder of its name in it"
 option conf_dir "$recipe/conf" "with common.yaml, or <system>.yaml for a system of its own"
 option num_epochs "" "instead of what the configurations say"
+option init_from "" "model to start from, such as another corpus's average.pt; see --init-lang-dir"
 option pretrain false "train without a teacher first, and start the systems with one from there"
 option pretrain_system ctc "what is trained first"
 option train_options "" "more options for local/train.py, such as --seed 1"
@@ -47,6 +48,7 @@ option published "" "file of what papers report on this corpus, quoted in the re
 exp_dir=$(absolute "$exp_dir")${model:+/$model}
 conf_dir=$(absolute "$conf_dir")
 if [ -n "$published" ]; then published=$(absolute "$published"); fi
+if [ -n "$init_from" ]; then init_from=$(absolute "$init_from"); fi
 : "${title:=$corpus}"
 for name in num_epochs avg; do
   [ -z "${!name}" ] || [ "${!name}" -eq "${!name}" ] 2>/dev/null ||
@@ -166,7 +168,7 @@ fi
 
 # --- the stages --------------------------------------------------------------------------------
 
-settings_of num_epochs
+settings_of num_epochs init_from init_lang_dir
 train_settings=(corpus teacher train_options ${given[@]+"${given[@]}"})
 
 for i in "${!run_names[@]}"; do
@@ -182,6 +184,8 @@ for i in "${!run_names[@]}"; do
   if [ -n "$first_name" ] && [ "$row" != ctc ]; then
     after+=("$exp_dir/$first_name/average")
     start=(--init-from "$first_name/average.pt")
+  elif [ -n "$init_from" ]; then
+    start=(--init-from "$init_from" ${init_lang_dir:+--init-lang-dir "$init_lang_dir"})
   fi
   config_chain "${run_configs[i]}"
   # shellcheck disable=SC2086  # a list of words

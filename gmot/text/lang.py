@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 from tqdm import tqdm
 
@@ -37,6 +37,7 @@ class Lang:
         texts: Sequence[str],
         tokenize: Callable[[str], List[str]],
         words: Sequence[str] = (),
+        pieces: Sequence[str] = (),
     ) -> "Lang":
         """Build everything out of normalised training texts.
 
@@ -44,9 +45,11 @@ class Lang:
           texts: of the training part alone.
           tokenize: text -> pieces (``TeacherTokenizer.tokenize``).
           words: more words, to cut the texts into and for the lexicon; those whose
-            pieces are no tokens of the texts are left out.
+            pieces are no tokens are left out.
+          pieces: more tokens, such as those that :func:`read_kept` gives.
         """
-        tokens = TokenTable.from_pieces(piece for text in texts for piece in tokenize(text))
+        spelled = (piece for text in texts for piece in tokenize(text))
+        tokens = TokenTable.from_pieces(chain(pieces, spelled))
         sentences = list(segment(texts, words))
         lexicon = Lexicon.build(
             chain(words, chain.from_iterable(sentences)), tokenize, tokens.symbols
@@ -67,6 +70,34 @@ class Lang:
         with atomic_path(folder / "text") as temporary:
             lines = (" ".join(words) + "\n" for words in self.text)
             temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def read_kept(
+    folder: PathLike, tokenize: Callable[[str], List[str]]
+) -> Tuple[List[str], List[str]]:
+    """The tokens and words of another lang folder, to be kept in a new one.
+
+    A model that was trained with them knows more than a small corpus can show:
+    what it is trained on next need not lose it.
+
+    Args:
+      folder: of the model that training will start from.
+      tokenize: of the new lang folder.
+    Returns:
+      Its tokens and its words.
+    Raises:
+      GmotError: a file is missing, or its words were spelled by another tokenizer.
+    """
+    tokens = TokenTable.load(Path(folder) / "tokens.txt")
+    lexicon = Lexicon.load(Path(folder) / "lexicon.txt")
+    words = [word for word in lexicon.words if word != UNK]
+    for word in words:
+        if tokenize(word) != lexicon.spellings[word]:
+            raise GmotError(
+                f"{folder}: '{word}' is spelled {' '.join(lexicon.spellings[word])} there, "
+                f"{' '.join(tokenize(word))} by this teacher. Give the --teacher of that training."
+            )
+    return tokens.symbols, words
 
 
 @dataclass

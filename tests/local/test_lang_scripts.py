@@ -165,6 +165,19 @@ def test_words_of_a_pronunciation_lexicon_are_added(made, tmp_path, teacher):
     assert not (tmp_path / "x").exists()
 
 
+def test_tokens_of_a_model_to_start_from_are_kept(made, tmp_path, teacher):
+    write_manifests(tmp_path / "manifests", {"train": ["今天"], "dev": ["明天"]})
+    options = ("--init-lang-dir", made[0] / "lang")
+    status, _, log = prepare_lang(tmp_path, teacher, *options)
+    assert status == 0, log
+    before = TokenTable.load(made[0] / "lang/tokens.txt")
+    assert TokenTable.load(tmp_path / "lang/tokens.txt").symbols == before.symbols
+    assert f"{len(before)} tokens are kept" in log
+    assert "tokens.txt" in refused(
+        prepare_lang(tmp_path, teacher, "--init-lang-dir", tmp_path / "none")
+    )
+
+
 def test_lang_of_empty_or_missing_transcripts_is_refused(tmp_path, teacher):
     write_manifests(tmp_path / "manifests", {"train": ["", " "], "dev": ["好"]})
     assert "transcripts of 'train' are empty" in refused(prepare_lang(tmp_path, teacher))

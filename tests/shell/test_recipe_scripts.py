@@ -276,6 +276,12 @@ def test_pretraining_comes_first_and_is_what_the_others_start_from(later_stages,
     assert "--systems ctc gm_ot-pretrained hcm-pretrained" in calls[-1]
     assert later_stages(*options) == []
 
+    # The first one may start from elsewhere.
+    elsewhere = ("--init-from", "/other/average.pt", "--init-lang-dir", "/other/lang")
+    first = later_stages(*options, *elsewhere)[0]
+    assert first.endswith("--init-from /other/average.pt --init-lang-dir /other/lang")
+    assert len(later_stages(*options)) > 1
+
     # The baseline's training is the same with and without.
     calls = later_stages("--systems", "ctc gm_ot", "--avg", "3")
     assert [c.split()[0] for c in calls[:2]] == ["local/train.py", "local/decode.py"]
@@ -310,9 +316,12 @@ def test_language_models_and_lexicon_know_their_options(bash, corpus, later_stag
         (corpus / "data" / ".stages" / f"{name}.done").write_text("run\n")
     (tmp_path / "news.txt").write_text("今天\n", encoding="utf-8")
     (corpus / "download" / "words.txt").write_text("今天 j in1\n", encoding="utf-8")
+    (tmp_path / "other").mkdir()
+    for name in ("tokens.txt", "lexicon.txt"):
+        (tmp_path / "other" / name).write_text("")
     options = (
         *("--lm-text", "news.txt", "--ngram-prune", "1e-7", "--rescore-order", "5"),
-        *("--lexicon", "words.txt"),
+        *("--lexicon", "words.txt", "--init-lang-dir", "other"),
     )
     calls = bash(
         *(str(corpus / "prepare.sh"), "--venv", "none", "--stage", "4", "--stop-stage", "4"),
@@ -323,6 +332,7 @@ def test_language_models_and_lexicon_know_their_options(bash, corpus, later_stag
     assert "ended without making" in calls.stderr  # by that python
     prepared = (tmp_path / "calls").read_text()
     assert f"--lexicon {corpus}/download/words.txt" in prepared
+    assert f"--init-lang-dir {tmp_path}/other" in prepared
     (tmp_path / "calls").unlink()
     (corpus / "data" / ".stages" / "lang.done").write_text("run\n")
     bash(

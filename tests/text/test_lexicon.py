@@ -1,7 +1,7 @@
 import pytest
 
 from gmot.common import GmotError
-from gmot.text.lang import Lang, describe_part, read_text
+from gmot.text.lang import Lang, describe_part, read_kept, read_text
 from gmot.text.lexicon import Lexicon, read_word_list, segment
 
 
@@ -85,6 +85,20 @@ def test_words_of_a_lexicon_are_words_where_tokens_spell_them():
     assert "好龘" not in lang.lexicon and "龘" not in lang.lexicon
     plain = Lang.from_texts(texts, Characters().tokenize)
     assert lang.tokens.symbols == plain.tokens.symbols
+
+
+def test_tokens_and_words_of_a_model_to_start_from_are_kept(tmp_path):
+    tokenize = Characters().tokenize
+    Lang.from_texts(["明天很好"], tokenize).save(tmp_path)
+    pieces, words = read_kept(tmp_path, tokenize)
+    lang = Lang.from_texts(["今天好"], tokenize, words, pieces)
+    assert lang.tokens.symbols == ["<blk>", "<unk>", *sorted("明天很好今")]
+    assert {"明天", "很", "今"} <= set(lang.words.words) and lang.lexicon.spellings["明天"]
+    assert lang.text == Lang.from_texts(["今天好"], tokenize).text
+    with pytest.raises(
+        GmotError, match="'明天' is spelled 明 天 there, 明天 by this teacher.*--teacher"
+    ):
+        read_kept(tmp_path, lambda text: [text])
 
 
 def test_more_text_is_cut_as_the_training_text_is(tmp_path):
