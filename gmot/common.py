@@ -89,9 +89,11 @@ def read_json(path: PathLike) -> Any:
 
 
 def fingerprint(*parts: Any) -> str:
-    """A short stable name for some content (strings, bytes, numbers)."""
+    """A short stable name for some content (strings, bytes, numbers, tensors)."""
     digest = hashlib.sha256()
     for part in parts:
+        if hasattr(part, "detach"):  # a tensor; torch is not needed here otherwise
+            part = part.detach().cpu().numpy().tobytes()
         digest.update(part if isinstance(part, bytes) else str(part).encode())
         digest.update(b"\0")
     return digest.hexdigest()[:16]

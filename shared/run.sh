@@ -168,7 +168,7 @@ fi
 
 # --- the stages --------------------------------------------------------------------------------
 
-settings_of num_epochs init_from init_lang_dir
+settings_of num_epochs
 train_settings=(corpus teacher train_options ${given[@]+"${given[@]}"})
 
 for i in "${!run_names[@]}"; do
@@ -181,17 +181,20 @@ for i in "${!run_names[@]}"; do
   if [ "$name" = teacher_random ]; then teacher_stage "$name" "$store" --random-weights; fi
   after=(fbank lang "$name")
   start=()
+  start_inputs=()
   if [ -n "$first_name" ] && [ "$row" != ctc ]; then
     after+=("$exp_dir/$first_name/average")
     start=(--init-from "$first_name/average.pt")
   elif [ -n "$init_from" ]; then
     start=(--init-from "$init_from" ${init_lang_dir:+--init-lang-dir "$init_lang_dir"})
+    start_inputs=("$init_from")
   fi
   config_chain "${run_configs[i]}"
   # shellcheck disable=SC2086  # a list of words
   stage 8 "$exp_dir/$system/train" "training of $system" --after "${after[@]}" \
     --settings "${train_settings[@]}" \
-    --inputs ${chain[@]+"${chain[@]}"} ${model_config[@]+"${model_config[@]}"} -- \
+    --inputs ${chain[@]+"${chain[@]}"} ${model_config[@]+"${model_config[@]}"} \
+    ${start_inputs[@]+"${start_inputs[@]}"} -- \
     python local/train.py \
     --config "${run_configs[i]}" ${model_config[@]+"${model_config[@]}"} --system "$row" \
     --prefix "$corpus" --fbank-dir "$fbank_dir" --lang-dir "$lang_dir" \

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -264,16 +265,26 @@ def test_the_control_asks_for_a_random_teacher(finished):
 
 def test_transfer_can_start_from_a_ctc_model(finished):
     exp_dir = finished.exp / "pretrained"
-    done = script(
+    options = (
         *("train.py", *train_options(finished), "--exp-dir", str(exp_dir)),
         *("--teacher-store", str(finished.data / "teacher")),
-        *("--num-epochs", "1", "--base-lr", "0", "--init-from", "ctc/epoch-2.pt"),
+        *("--num-epochs", "1", "--base-lr", "0", "--init-from", "start.pt"),
     )
+    shutil.copy(finished.exp / "ctc" / "epoch-2.pt", finished.exp / "start.pt")
+    done = script(*options)
     assert done.returncode == 0, done.stderr
     before = torch.load(finished.exp / "ctc" / "epoch-2.pt")["model"]
     after = torch.load(exp_dir / "epoch-1.pt")["model"]
     assert set(after) - set(before) == {name for name in after if name.startswith("adapter.")}
     assert all(torch.equal(after[name], before[name]) for name in before)
+
+    # Other weights of the same name are not what it was started from.
+    assert script(*options).returncode == 0
+    shutil.copy(finished.exp / "ctc" / "epoch-1.pt", finished.exp / "start.pt")
+    refused = script(*options)
+    assert refused.returncode == 1
+    assert "made with another configuration" in refused.stderr
+    assert "started_from" in refused.stderr
 
 
 def test_couplings_of_a_trained_system(finished, tmp_path):

@@ -99,7 +99,4 @@ class GraphSet:
             known["HLG.pt"] = (self.hlg.labels, self.hlg.lm_scores)
         if self.grammar is not None:
             known["G.pt"] = (self.grammar.labels, self.grammar.scores)
-        return {
-            name: fingerprint(*(t.detach().cpu().numpy().tobytes() for t in tensors))
-            for name, tensors in known.items()
-        }
+        return {name: fingerprint(*tensors) for name, tensors in known.items()}

@@ -16,7 +16,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import torch
 from torch import nn
 
-from gmot.common import GmotError, PathLike, atomic_path
+from gmot.common import GmotError, PathLike, atomic_path, fingerprint
 from gmot.model.ctc_model import CtcModel, ModelConfig
 from gmot.text.tokens import TokenTable
 
@@ -113,7 +113,7 @@ def _load(
 
 def start_from(
     model: CtcModel, path: PathLike, tokens: TokenTable, its_tokens: Optional[TokenTable] = None
-) -> None:
+) -> str:
     """Let a training begin with the weights of another: acoustic pretraining, or another corpus.
 
     The statistics of the features stay the model's own, and an adapter that
@@ -125,11 +125,14 @@ def start_from(
       tokens: outputs of the model.
       its_tokens: those of the checkpoint, where they are others: the rows of the
         head that belong to tokens of both are taken over, the rest is new.
+    Returns:
+      What the weights are known by, wherever they lie.
     Raises:
       GmotError: the checkpoint does not fit the model, or the tokens do not fit it.
     """
     state = read_checkpoint(path)
     weights = {k: v for k, v in state["model"].items() if not k.startswith("feature_")}
+    known_by = fingerprint(*weights.values())
     made_with = state["config"].get("tokens")
     if its_tokens is not None:
         if made_with != its_tokens.fingerprint:
@@ -150,6 +153,7 @@ def start_from(
             f"{tokens.fingerprint}). Give its own lang folder as --init-lang-dir."
         )
     _load(model, path, weights, allow_new=("adapter.", "feature_"))
+    return known_by
 
 
 def average_states(states: List[Dict[str, torch.Tensor]]) -> Dict[str, torch.Tensor]:

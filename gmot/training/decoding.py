@@ -223,7 +223,7 @@ class ScaleFile:
         self.path = path
         self.part = args.scale_part
         self.made_for = {
-            "model": fingerprint(*(t.cpu().numpy().tobytes() for t in model.state_dict().values())),
+            "model": fingerprint(*model.state_dict().values()),
             **decoder.graphs.fingerprints(),
         }
 

@@ -110,8 +110,9 @@ def make_trainer(args: argparse.Namespace, free: Sequence[str]) -> Trainer:
     model = CtcModel(shape, cmvn=(mean, std))
     if args.init_from:
         its_tokens = args.init_lang_dir and TokenTable.load(Path(args.init_lang_dir) / "tokens.txt")
-        start_from(model, exp_dir.parent / args.init_from, tokens, its_tokens or None)
-        logging.info("weights from %s", exp_dir.parent / args.init_from)
+        path = exp_dir.parent / args.init_from
+        config["started_from"] = start_from(model, path, tokens, its_tokens or None)
+        logging.info("weights from %s", path)
     model.to(device)
     return Trainer(
         model,

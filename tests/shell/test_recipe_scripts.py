@@ -276,10 +276,18 @@ def test_pretraining_comes_first_and_is_what_the_others_start_from(later_stages,
     assert "--systems ctc gm_ot-pretrained hcm-pretrained" in calls[-1]
     assert later_stages(*options) == []
 
-    # The first one may start from elsewhere.
-    elsewhere = ("--init-from", "/other/average.pt", "--init-lang-dir", "/other/lang")
+    # The first one may start from elsewhere; what lies there is an input.
+    other = corpus / "other.pt"
+    other.write_text("weights")
+    elsewhere = ("--init-from", str(other), "--init-lang-dir", "/other/lang")
     first = later_stages(*options, *elsewhere)[0]
-    assert first.endswith("--init-from /other/average.pt --init-lang-dir /other/lang")
+    assert first.endswith("--init-from OWN/other.pt --init-lang-dir /other/lang")
+    assert later_stages(*options, *elsewhere) == []
+    other.write_text("other weights")
+    assert later_stages(*options, *elsewhere)[0] == first
+    other.unlink()
+    assert later_stages(*options, *elsewhere) == []
+    assert "its input" in later_stages.result.stderr
     assert len(later_stages(*options)) > 1
 
     # The baseline's training is the same with and without.
