@@ -86,13 +86,12 @@ def write(
 
     found = Rows(rows, threads)
     picture = Path(output).with_suffix(".png")
-    drawn = any(r.features == "speech-like" and r.epsilon == 0.05 for r in rows)
     # The header first: it tells whether the tree is that of the commit, which the files change.
     parts = [_header(found, command, took), _summary(found)]
-    if drawn:
+    if any(r.features == "speech-like" and r.epsilon == 0.05 for r in rows):
         with atomic_path(picture) as path:
             _figure(found).savefig(path, dpi=150)
-    parts += [f"![Time against size]({picture.name})\n"] if drawn else []
+        parts.append(f"![Time against size]({picture.name})\n")
     parts += [_reading(found, solvers), *_details(found)]
     with atomic_path(Path(output).with_suffix(".md")) as path:
         path.write_text("\n".join(parts), encoding="utf-8")
