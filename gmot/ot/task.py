@@ -28,6 +28,7 @@ class Task:
       tolerance: an item stops when a step changed its plan by no more (L1) and its marginal
         error is no more than marginal_tolerance, at which an inner solve stops too.
       power_a, power_b: exponents lambda / (lambda + epsilon) of unbalanced scaling; 1: balanced.
+      psi: (N, L) column potentials over epsilon at the start, -inf on padding; None: 0.
     """
 
     node_cost: Tensor
@@ -44,6 +45,7 @@ class Task:
     marginal_tolerance: float
     power_a: float = 1.0
     power_b: float = 1.0
+    psi: Optional[Tensor] = None
 
 
 class Solution(NamedTuple):

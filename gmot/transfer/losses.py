@@ -98,6 +98,7 @@ def _transport(
             reach_a=settings.reach_a,
             reach_b=settings.reach_b,
             max_iterations=settings.max_outer * settings.max_inner,
+            newton_steps=settings.newton_steps,
             **shared,
         )
     return fused_gromov_wasserstein(

@@ -4,6 +4,7 @@ They follow the formulas of the papers term by term and share no code with gmot.
 """
 
 import numpy as np
+import scipy.optimize
 
 
 def _log_sum_exp(x, axis):
@@ -13,6 +14,11 @@ def _log_sum_exp(x, axis):
 
 def sinkhorn(cost, a, b, epsilon, iterations=20000):
     """argmin <C, P> + eps sum P log P, in the log domain."""
+    f, g = _potentials(cost, a, b, epsilon, iterations)
+    return np.exp((f[:, None] + g[None, :] - cost) / epsilon)
+
+
+def _potentials(cost, a, b, epsilon, iterations):
     f, g = np.zeros(len(a)), np.zeros(len(b))
     for _ in range(iterations):
         last = f
@@ -20,7 +26,22 @@ def sinkhorn(cost, a, b, epsilon, iterations=20000):
         g = epsilon * (np.log(b) - _log_sum_exp((f[:, None] - cost) / epsilon, 0))
         if np.abs(f - last).max() < 1e-14:
             break
-    return np.exp((f[:, None] + g[None, :] - cost) / epsilon)
+    return f, g
+
+
+def exact_sinkhorn(cost, a, b, epsilon):
+    """The same plan where Sinkhorn converges without end: a root of the column sums in psi."""
+    kernel = -cost / epsilon
+
+    def plan_of(psi):
+        exponent = kernel + np.concatenate([[0], psi])
+        return a[:, None] * np.exp(exponent - _log_sum_exp(exponent, 1)[:, None])
+
+    start = _potentials(cost, a, b, epsilon, 20000)[1] / epsilon
+    found = scipy.optimize.root(
+        lambda psi: plan_of(psi).sum(0)[1:] - b[1:], start[1:] - start[0], tol=1e-15
+    )
+    return plan_of(found.x)
 
 
 def unbalanced(cost, a, b, epsilon, reach_a, reach_b, iterations=200000):
@@ -34,6 +55,20 @@ def unbalanced(cost, a, b, epsilon, reach_a, reach_b, iterations=200000):
         if np.abs(u / last - 1).max() < 1e-14:
             break
     return u[:, None] * kernel * v[None, :]
+
+
+def unbalanced_log(cost, a, b, epsilon, reach_a, reach_b, iterations=20000):
+    """The same in the log domain: for plans of any mass."""
+    f, g = np.zeros(len(a)), np.zeros(len(b))
+    for _ in range(iterations):
+        last = f
+        f = np.log(a) - _log_sum_exp((g - cost) / epsilon, 1)
+        f = f * epsilon * (reach_a / (reach_a + epsilon))
+        g = np.log(b) - _log_sum_exp((f[:, None] - cost) / epsilon, 0)
+        g = g * epsilon * (reach_b / (reach_b + epsilon))
+        if np.abs(f - last).max() < 1e-14:
+            break
+    return np.exp((f[:, None] + g - cost) / epsilon)
 
 
 def divergence(x, y):

@@ -41,8 +41,7 @@ def plan_of(settings, cost, edges, a, b):
     if settings.reach_a is not None:
         return gromov.unbalanced(cost, a, b, settings.beta, settings.reach_a, settings.reach_b)
     steps = settings.max_outer if settings.method == "proximal" else 1
-    # The same number of iterations: at a low temperature they converge without end.
-    return gromov.sinkhorn(cost, a, b, settings.beta / steps, iterations=50000)
+    return gromov.exact_sinkhorn(cost, a, b, settings.beta / steps)
 
 
 def value_of(settings, cost, edges, plan, a, b):

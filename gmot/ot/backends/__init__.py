@@ -8,11 +8,13 @@ if it is there, else "torch". What cannot be had is replaced by "torch", and the
 
 import importlib
 import logging
+from dataclasses import replace
 from functools import cache
 from typing import Any, Optional
 
 import torch
 
+from gmot.ot.backends.newton import newton_start
 from gmot.ot.implicit import implicit_plan
 from gmot.ot.problem import Problem, check_choice
 from gmot.ot.task import Solution, Task
@@ -29,8 +31,12 @@ BACKENDS = ("auto", *_MODULES)
 PLAN_GRADIENTS = ("detach", "unroll", "implicit")
 
 
-def solve_problem(problem: Problem, backend: str, plan_gradient: str, **options: Any) -> Solution:
+def solve_problem(
+    problem: Problem, backend: str, plan_gradient: str, newton_steps: int = 0, **options: Any
+) -> Solution:
     """Solve ``problem``; ``options`` are the other fields of Task.
+
+    ``newton_steps``: see :mod:`gmot.ot.backends.newton`; transport without edges only.
 
     Raises:
       ValueError: an unknown backend.
@@ -43,6 +49,8 @@ def solve_problem(problem: Problem, backend: str, plan_gradient: str, **options:
             edges = [e.operator() for e in (problem.edges_a, problem.edges_b)]
         node_cost = problem.node_cost if unroll else problem.node_cost.detach()
         task = Task(node_cost, problem.weights_a, problem.weights_b, *edges, **options)
+        if newton_steps > 0:
+            task = replace(task, psi=newton_start(task, newton_steps))
         solution = _module(backend, task, unroll).solve(task)
     if plan_gradient == "implicit":
         solution = solution._replace(plan=implicit_plan(problem, task, solution.plan))

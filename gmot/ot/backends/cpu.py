@@ -46,11 +46,12 @@ def solve(task: Task) -> Solution:
         float(task.marginal_tolerance),
         bool(task.proximal),
     )
+    start = np.zeros_like(b) if task.psi is None else _array(task.psi) * cost.dtype.type(unit)
     work = ends_a**2 * ends_b
     arguments = (
         np.argsort(-work, kind="stable")[: np.count_nonzero(work)],  # the longest first
         np.zeros(1, np.int64),
-        (cost, a, b, ends_a, ends_b),
+        (cost, a, b, start, ends_a, ends_b),
         _edges(task.edges_a, cost),
         _edges(task.edges_b, cost),
         options,

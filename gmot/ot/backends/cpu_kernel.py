@@ -148,7 +148,7 @@ def _spread(middle, product, mass, count):
 
 @njit(**PLAIN)
 def _solve_item(
-    cost, weights_a, weights_b, edges_a, edges_b, scales, limits, powers, result, space
+    cost, weights_a, weights_b, start, edges_a, edges_b, scales, limits, powers, result, space
 ):
     """The outer loop of one problem; see :mod:`gmot.ot.task`. Returns error, iterations."""
     kind_a, matrix_a, steps_a = edges_a
@@ -179,8 +179,7 @@ def _solve_item(
     for k in range(columns):
         b[k] = weights_b[k]
         log_b[k] = log2(b[k])
-        if b[k] == 0:
-            psi[k] = -np.inf
+        psi[k] = start[k] if b[k] > 0 else -np.inf
         for i in range(rows):
             node[k, i] = cost[i, k] * node_scale
             plan[k, i] = b[k] * a[i] / mass
@@ -243,7 +242,7 @@ def make_solver(cache: bool, sources: Any) -> Any:
     def solve(order, counter, problem, edges_a, edges_b, options, solution):
         """Solves what is left of ``order``; as many threads at a time as one likes."""
         _ = sources
-        cost, weights_a, weights_b, ends_a, ends_b = problem
+        cost, weights_a, weights_b, start, ends_a, ends_b = problem
         kind_a, matrix_a, steps_a = edges_a
         kind_b, matrix_b, steps_b = edges_b
         node_scale, gain, power_a, power_b = options[:4]
@@ -265,6 +264,7 @@ def make_solver(cache: bool, sources: Any) -> Any:
                 cost[n],
                 weights_a[n, :rows],
                 weights_b[n, :columns],
+                start[n],
                 (kind_a, matrix_a[n], steps_a[n]),
                 (kind_b, matrix_b[n], steps_b[n]),
                 scales,

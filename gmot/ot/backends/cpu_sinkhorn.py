@@ -4,8 +4,8 @@ Everything is transposed, (L, W): the long side last, padded to W, where weights
 is in powers of two: kernel = -cost / (epsilon ln 2), and the plan is
 2^(kernel_ki + phi_i + psi_k) = u_i K_ki v_k, where K = 2^(kernel_ki + psi_k - top_i) has absorbed
 the last potential of the columns and the largest exponent of each row: no entry is above 1, and
-one of each row is 1. So no sum of a row vanishes; and where one of a column does, that iteration
-is done in the log domain.
+one of each row is 1. So no sum of a row vanishes; where that of a column does, or a factor leaves
+the safe range, the iteration is done in the log domain.
 """
 
 import math
@@ -23,6 +23,8 @@ from gmot.ot.backends.cpu_products import LOOPS
 _LEAST_EXPONENT = -90.0
 # Factors beyond are put into the potentials, and K is made anew.
 _SAFE = 2.0**20
+# Marginals below this are left alone where their part of K has vanished.
+_LEAST_MARGINAL = 2.0**-60
 # Of an inner solve, plain iterations at first; and the highest rate that is believed.
 _PLAIN_STEPS = 2
 _HIGHEST_RATE = 0.98
@@ -170,22 +172,36 @@ def _log_columns(kernel, phi, log_b, power, psi, count):
 
 
 @njit(**LOOPS)
+def _penalised(log_weight, potential, power):
+    """The marginal at the optimum under a KL penalty: weight exp(-f / lambda)."""
+    exponent = log_weight + potential * ((power - 1) / power)
+    return exp2(min(exponent, type(exponent)(60)))
+
+
+@njit(**LOOPS)
 def _scale_columns(b, log_b, t, psi, power, v, target, count):
-    """``target``: what a plain iteration makes of v. Returns by how much it moves columns (L1)."""
-    error = b.dtype.type(0)
+    """``target``: what a plain iteration makes of v.
+
+    Returns:
+      By how much it moves the columns (L1), and whether a column is lost: it should have mass, and
+      nothing of K is left there.
+    """
+    error, lost = b.dtype.type(0), False
     for k in range(count):
         if b[k] == 0:
             target[k] = 0
-        elif t[k] == 0:  # of no account beside the others: its part of the plan is below all
+        elif t[k] == 0:
             target[k] = v[k]
-            error += b[k]
+            goal = b[k] if power == 1 else _penalised(log_b[k], psi[k] + log2(v[k]), power)
+            error += goal
+            lost = lost or goal > _LEAST_MARGINAL
         elif power == 1:
             target[k] = b[k] / t[k]
         else:
             exponent = power * (log_b[k] - log2(t[k]) + psi[k]) - psi[k]
             target[k] = exp2(min(exponent, b.dtype.type(60)))
         error += t[k] * abs(target[k] - v[k])
-    return error
+    return error, lost
 
 
 @njit(**LOOPS)
@@ -238,7 +254,7 @@ def sinkhorn(item, state, powers, max_inner, tolerance, rate):
         _sum_rows(scaled, v, sums)
         _scale_rows(a, log_a, sums, top, power_a, u, goal)
         _sum_columns(scaled, u, t)
-        error = _scale_columns(b, log_b, t, psi, power_b, v, target, count)
+        error, lost = _scale_columns(b, log_b, t, psi, power_b, v, target, count)
         done += 1
         if error <= tolerance or done == max_inner:
             for k in range(count):
@@ -261,7 +277,7 @@ def sinkhorn(item, state, powers, max_inner, tolerance, rate):
                 weight = 1 / (1 - spread * spread * weight / 4)
             safe = _step(v, before, target, weight, 2 / (2 - rate), count)
         step += 1
-        if not safe:
+        if lost or not safe:
             for i in range(len(a)):
                 phi[i] = power_a * (log_a[i] - log2(sums[i]) - top[i])
             _log_columns(kernel, phi, log_b, power_b, psi, count)
@@ -289,7 +305,7 @@ def finish(item, state, plan, power_b):
         psi[k] += log2(factor)
         aim = b[k]
         if power_b != 1 and aim > 0:
-            aim = exp2(log_b[k] + psi[k] * ((power_b - 1) / power_b))
+            aim = _penalised(log_b[k], psi[k], power_b)
         error += abs(mass - aim)
     for i in range(len(a)):
         error += abs(sums[i] - goal[i])

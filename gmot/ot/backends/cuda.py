@@ -63,13 +63,14 @@ def solve(task: Task) -> Solution:
         edges_a, edges_b = _dense(task.edges_a, rows, cost), _dense(task.edges_b, columns, cost)
     plan, kernel, phi = torch.zeros_like(cost), torch.empty_like(cost), torch.empty_like(a)
     product = torch.empty_like(cost) if has_edges else cost
+    psi = torch.zeros_like(b) if task.psi is None else task.psi.contiguous()
     error = torch.empty_like(a[:, 0])
     iterations = torch.empty_like(error, dtype=torch.int64)
     block = max(16, triton.next_power_of_2(columns))  # tl.dot's least
     block_rows = min(_MAX_ROWS, _BLOCK // block, max(16, triton.next_power_of_2(rows)))
     with torch.cuda.device_of(cost):  # else it would run on the current GPU
         solve_item[(count,)](
-            *(cost, a, b, edges_a, edges_b, _ends(a), _ends(b)),
+            *(cost, a, b, edges_a, edges_b, _ends(a), _ends(b), psi),
             *(plan, kernel, product, phi, error, iterations),
             *(rows, columns, (task.alpha - 1) / task.epsilon, gain),
             *(task.power_a, task.power_b, task.max_outer, task.max_inner),

@@ -17,7 +17,7 @@ from typing import Optional, Tuple
 import torch
 from torch import Tensor
 
-from gmot.ot.backends.reference import Marginals, Scaling
+from gmot.ot.backends.reference import Marginals, Scaling, row_potentials
 from gmot.ot.task import Solution, Task
 
 _UPDATES = 4  # of GeomLoss in an iteration
@@ -40,6 +40,10 @@ def solve(task: Task) -> Solution:
     inside = (a > 0).unsqueeze(2) & (b > 0).unsqueeze(1)
     plan = a.unsqueeze(2) * b.unsqueeze(1) / a.sum(1)[:, None, None]
     phi, psi = torch.zeros_like(a), torch.zeros_like(b)
+    if task.psi is not None:
+        kernel = task.node_cost.transpose(1, 2) * (-1 / task.epsilon)
+        phi = row_potentials(kernel, marginals, task.psi).masked_fill(a == 0, 0)
+        psi = task.psi.masked_fill(b == 0, 0)
     log_plan = torch.zeros_like(plan)  # up to terms of one index
     error = torch.zeros_like(a[:, 0])
     active = torch.ones_like(error, dtype=torch.bool)

@@ -46,6 +46,15 @@ class Marginals(NamedTuple):
         a, b = task.weights_a, task.weights_b
         return cls(a, b, a.log(), b.log(), task.power_a, task.power_b)
 
+    @property
+    def is_balanced(self) -> bool:
+        return self.power_a == 1 and self.power_b == 1
+
+    def swapped(self) -> "Marginals":
+        """Rows for columns."""
+        a, b, log_a, log_b, power_a, power_b = self
+        return Marginals(b, a, log_b, log_a, power_b, power_a)
+
     def start(self) -> Tensor:
         """(N, L) psi = 0, -inf on padding."""
         return torch.zeros_like(self.b).masked_fill(self.b == 0, -float("inf"))
@@ -106,38 +115,45 @@ def scale(
 
 
 def _block(kernel: Tensor, marginals: Marginals, psi: Tensor, count: int) -> Scaling:
-    """``count`` iterations: one in the log domain, the others on its exponential."""
-    a, b, log_a, log_b, power_a, power_b = marginals
-    phi = _weighted(log_a - (kernel + psi.unsqueeze(2)).logsumexp(1), power_a)
-    kernel = kernel + phi.unsqueeze(1)
-    psi = _weighted(log_b - kernel.logsumexp(2), power_b)
-    exponent = kernel + psi.unsqueeze(2)
+    """``count`` iterations: one in the log domain, the others on its exponential.
+
+    Unbalanced, all are in the log domain: potentials may have to move by any number of orders of
+    magnitude, since a start far from the solution has next to no mass.
+    """
+    a, b = marginals.a, marginals.b
+    for _ in range(1 if marginals.is_balanced else count):
+        phi = row_potentials(kernel, marginals, psi)
+        psi = column_potentials(kernel, marginals, phi)
+    exponent = kernel + phi.unsqueeze(1) + psi.unsqueeze(2)
     plan = torch.nn.functional.threshold(exponent, _LOWEST_EXPONENT, -float("inf")).exp()
-    if count > 1:
+    if marginals.is_balanced and count > 1:
         # A row vector times a contiguous matrix is the product that is fast.
         upright = plan.transpose(1, 2).contiguous()
         v = torch.ones_like(b)
         for _ in range(count - 1):
-            u = _rescale(a, torch.bmm(v.unsqueeze(1), plan).squeeze(1), phi, power_a)
-            v = _rescale(b, torch.bmm(u.unsqueeze(1), upright).squeeze(1), psi, power_b)
+            u = _rescale(a, torch.bmm(v.unsqueeze(1), plan).squeeze(1))
+            v = _rescale(b, torch.bmm(u.unsqueeze(1), upright).squeeze(1))
         plan = plan * u.unsqueeze(1) * v.unsqueeze(2)
         phi, psi = phi + u.log(), psi + v.log()
     iterations = torch.full_like(a[:, 0], count, dtype=torch.int64)
     return Scaling(plan, phi, psi, marginals.error(plan.detach(), phi, psi).detach(), iterations)
 
 
-def _weighted(potential: Tensor, power: float) -> Tensor:
-    return potential if power == 1 else potential * power
+def row_potentials(kernel: Tensor, marginals: Marginals, psi: Tensor) -> Tensor:
+    """(N, T): first half of an iteration, in the log domain."""
+    phi = marginals.log_a - (kernel + psi.unsqueeze(2)).logsumexp(1)
+    return phi if marginals.power_a == 1 else phi * marginals.power_a
 
 
-def _rescale(weights: Tensor, mass: Tensor, potential: Tensor, power: float) -> Tensor:
-    """The factor on top of ``potential`` that Sinkhorn's update asks for."""
-    factor = (weights / mass.clamp_min(_LEAST_MASS)).clamp(*_SCALE_RANGE)
-    if power != 1:
-        # (a / (K v))^power, where exp(potential) has been absorbed by K.
-        absorbed = potential.masked_fill(weights == 0, 0)
-        factor = factor**power * (-(1 - power) * absorbed).exp()
-    return factor
+def column_potentials(kernel: Tensor, marginals: Marginals, phi: Tensor) -> Tensor:
+    """(N, L): second half of an iteration, in the log domain."""
+    psi = marginals.log_b - (kernel + phi.unsqueeze(1)).logsumexp(2)
+    return psi if marginals.power_b == 1 else psi * marginals.power_b
+
+
+def _rescale(weights: Tensor, mass: Tensor) -> Tensor:
+    """The factor that brings ``mass`` to the weights."""
+    return (weights / mass.clamp_min(_LEAST_MASS)).clamp(*_SCALE_RANGE)
 
 
 def _optimal(weights: Tensor, potential: Tensor, power: float) -> Tensor:
@@ -159,7 +175,7 @@ def solve(task: Task) -> Solution:
     marginals = Marginals.make(task)
     inside = (b > 0).unsqueeze(2) & (a > 0).unsqueeze(1)
     plan = b.unsqueeze(2) * a.unsqueeze(1) / a.sum(1)[:, None, None]
-    psi = marginals.start()
+    psi = marginals.start() if task.psi is None else task.psi
     node_kernel = task.node_cost.transpose(1, 2).contiguous() * ((task.alpha - 1) / task.epsilon)
     log_plan = torch.zeros_like(plan)  # up to terms of one index: the potentials absorb those
     error = torch.zeros_like(a[:, 0])
