@@ -143,7 +143,8 @@ def solve_item(
 
         change = 0.0
         error = 0.0
-        total = tl.zeros((COLUMNS,), dtype=tl.float32)
+        # A name of the loop above here, at its level, is a segmentation fault of Triton 3.4's compiler.
+        sums_b = tl.zeros((COLUMNS,), dtype=tl.float32)
         for start in range(0, rows, ROWS):
             row = start + tl.arange(0, ROWS)
             inside = (row[:, None] < rows) & (column[None, :] < columns)
@@ -155,10 +156,10 @@ def solve_item(
             new = tl.where(inside, tl.exp(x + last_phi[:, None] + psi[None, :]), 0.0)
             change += tl.sum(tl.sum(tl.abs(new - last), 1), 0)
             error += tl.sum(tl.abs(tl.sum(new, 1) - _goal(a, last_phi, power_a)), 0)
-            total += tl.sum(new, 0)
+            sums_b += tl.sum(new, 0)
             tl.debug_barrier()
             tl.store(plan + place, new, mask=inside)
-        error += tl.sum(tl.abs(total - _goal(b, psi, power_b)), 0)
+        error += tl.sum(tl.abs(sums_b - _goal(b, psi, power_b)), 0)
         tl.debug_barrier()
         outer += 1
         going = (outer < max_outer) & ((change > tolerance) | (error > marginal_tolerance))
