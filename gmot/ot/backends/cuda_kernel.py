@@ -143,7 +143,7 @@ def solve_item(
 
         change = 0.0
         error = 0.0
-        # A name of the loop above here, at its level, is a segmentation fault of Triton 3.4's compiler.
+        # Triton 3.4's compiler crashes on a name that the loop above assigns too.
         sums_b = tl.zeros((COLUMNS,), dtype=tl.float32)
         for start in range(0, rows, ROWS):
             row = start + tl.arange(0, ROWS)
