@@ -3,7 +3,9 @@
 
 Prints the versions found, whether k2 loads and, if it does not, the lines that
 mend it for the torch that is here; the last line is the verdict. Exit status 0
-when all is there, 1 otherwise. It runs where nothing is installed.
+when all is there, 1 otherwise. It runs where nothing is installed. With --gpu
+it first compares the Triton kernel of the transport with torch on each GPU, times
+both, and says which is used.
 """
 
 import platform
@@ -57,9 +59,16 @@ K2_FOR_TORCH_1_13 = """\
     python -m pip install pip==26.0.1
     python -m pip install --no-deps -r requirements/k2.txt"""
 
+GPU_REPORT = f"""\
+import sys; sys.path.insert(0, {str(ROOT)!r})
+from gmot.ot.backends.verification import report
+for line in report(): print(f"{{'gpu':<14}}{{line}}", flush=True)"""
+
 
 def get_parser() -> ArgumentParser:
-    return ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--gpu", action="store_true", help="compare and time the GPU's transport")
+    return parser
 
 
 def version(distribution: str) -> Optional[str]:
@@ -99,7 +108,7 @@ def remedy(torch: Optional[str], python: Tuple[int, int]) -> str:
 
 
 def main() -> None:
-    get_parser().parse_args()
+    args = get_parser().parse_args()
     python = sys.version_info[:2]
     missing: List[str] = []
 
@@ -123,6 +132,11 @@ def main() -> None:
         show("torch", said if loads else f"{torch}  does not load: {said}")
         if not loads:
             missing.append("a torch that loads")
+    if args.gpu:
+        if torch is None or not loads:
+            show("gpu", "not looked at: that needs a torch that loads")
+        elif subprocess.run([sys.executable, "-c", GPU_REPORT]).returncode:
+            show("gpu", "not looked at: the process above failed")
 
     for name in NEEDED:
         found = version(name)

@@ -8,13 +8,14 @@ import venv
 from pathlib import Path
 
 import pytest
+import torch
 
 SCRIPT = Path(__file__).resolve().parents[2] / "local" / "check_environment.py"
 
 
-def check(python):
+def check(python, *options):
     return subprocess.run(
-        [str(python), str(SCRIPT)], stdout=subprocess.PIPE, text=True, timeout=120
+        [str(python), str(SCRIPT), *options], stdout=subprocess.PIPE, text=True, timeout=120
     )
 
 
@@ -42,6 +43,21 @@ def test_it_runs_where_nothing_is_installed(tmp_path):
     assert "bash shared/environment.sh" in verdict
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_its_report_is_a_line(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    report = check(sys.executable, "--gpu").stdout.splitlines()
+    (line,) = [line for line in report if line.startswith("gpu ")]
+    assert "none" in line and "CPU" in line and report[-1].startswith("verdict: ")
+
+
+def test_gpu_report_without_torch_is_a_line(tmp_path):
+    venv.create(tmp_path / "bare", with_pip=False)
+    result = check(tmp_path / "bare" / "bin" / "python", "--gpu")
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("gpu ")]
+    assert "torch" in line
+
+
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="needs the list of standard modules")
 def test_it_names_everything_that_is_imported():
     root = SCRIPT.parents[1]
@@ -65,7 +81,7 @@ def test_it_names_everything_that_is_imported():
 
 
 @pytest.mark.parametrize(
-    ("torch", "python", "line"),
+    ("version", "python", "line"),
     [
         ("1.13.1+cu117", (3, 11), "pip install --no-deps -r requirements/k2.txt"),
         ("1.13.1", (3, 9), "pip install --no-deps -r requirements/k2.txt"),
@@ -75,6 +91,6 @@ def test_it_names_everything_that_is_imported():
     ],
 )
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="k2's wheels are for Linux")
-def test_the_remedy_fits_the_torch_that_is_here(torch, python, line):
+def test_the_remedy_fits_the_torch_that_is_here(version, python, line):
     remedy = runpy.run_path(str(SCRIPT))["remedy"]
-    assert line in remedy(torch, python)
+    assert line in remedy(version, python)

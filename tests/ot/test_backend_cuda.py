@@ -1,9 +1,11 @@
-"""The Triton kernel: run by Triton's interpreter against plain float64 loops, and compiled.
+"""The Triton kernel against plain float64 loops: on a CUDA device, else in Triton's interpreter.
 
-The interpreter has to be asked for before triton is imported, so this file runs itself: what is
-marked as interpreted runs in one other process, and is reported case by case.
+The interpreter has to be asked for before triton is imported, and an illegal address on a device
+ends a process, so this file runs itself: the cases run in one other process, and are reported one
+by one. How the kernel compiles is tested by test_triton_versions.py.
 """
 
+import copy
 import dataclasses
 import json
 import os
@@ -27,18 +29,20 @@ from gmot.ot.operators import (  # noqa: E402
     KERNELS,
     DenseOperator,
     FactoredOperator,
+    Operator,
     TemporalOperator,
 )
-from gmot.ot.task import Task  # noqa: E402
+from gmot.ot.task import Solution, Task  # noqa: E402
 
 pytest.importorskip("triton")
 
 # A block that is not full, and one of each.
 SIZES = [(21, 6), (9, 4), (1, 3), (4, 1)]
 CASES = {}
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def interpreted(case):
+def on_device(case):
     CASES[case.__name__] = case
     return case
 
@@ -59,9 +63,21 @@ def make_task(found, **options):
     return Task(cost, a, b, *edges, **options)
 
 
+def moved(value):
+    """A tensor, or an operator of tensors, on the device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(DEVICE)
+    if isinstance(value, Operator):
+        value = copy.copy(value)
+        vars(value).update({k: moved(v) for k, v in vars(value).items()})
+    return value
+
+
 def solve(task):
+    fields = {f.name: moved(getattr(task, f.name)) for f in dataclasses.fields(task)}
+    task = dataclasses.replace(task, **fields)
     assert cuda.missing(task) is None
-    return cuda.solve(task)
+    return Solution(*(x.cpu() for x in cuda.solve(task)))
 
 
 def assert_close(solution, found, expected, tolerance=1e-4):
@@ -73,10 +89,10 @@ def assert_close(solution, found, expected, tolerance=1e-4):
         assert np.abs(plan[:rows, :columns] - expected(*problem)).sum() < tolerance
 
 
-# ------------------------------------------------------------------------- in the interpreter
+# ----------------------------------------------------------- on the device or in the interpreter
 
 
-@interpreted
+@on_device
 def projected_gradient():
     for alpha, epsilon in ((0.0, 0.1), (0.5, 0.3), (1.0, 0.5)):
         found = problems(0)
@@ -89,7 +105,7 @@ def projected_gradient():
         assert (solution.error < 1e-5).all()
 
 
-@interpreted
+@on_device
 def proximal():
     found, steps = problems(1), 4
     # The paper linearises without the factor 2: (1 - alpha) M + alpha D (x) P, here of 0.5 each.
@@ -98,7 +114,7 @@ def proximal():
     assert_close(solution, found, lambda *p: gromov.gm_ot(*p, 0.5, 0.4, steps)[-1])
 
 
-@interpreted
+@on_device
 def unbalanced():
     found, epsilon = problems(2), 0.1
     options = {"alpha": 0.0, "epsilon": epsilon, "max_outer": 1, "max_inner": 200}
@@ -114,7 +130,7 @@ def unbalanced():
         assert (solution.error < 1e-5).all() and (solution.iterations < 200).all()
 
 
-@interpreted
+@on_device
 def iterations_are_those_of_the_definition():
     found = problems(3, [(18, 7)])
     cost, edges_a, edges_b, a, b = found[0]
@@ -132,7 +148,7 @@ def iterations_are_those_of_the_definition():
     assert solution.iterations.tolist() == [2]
 
 
-@interpreted
+@on_device
 def zero_weights_inside():
     """As if the positions were not there."""
     problem = problems(4, [(21, 9)])[0]
@@ -146,7 +162,7 @@ def zero_weights_inside():
         np.testing.assert_allclose(whole.sum(), 1, atol=1e-5)
 
 
-@interpreted
+@on_device
 def more_rows_than_a_block():
     """128; in the second case nothing has been summed when the first weight comes."""
     ((cost, edges_a, edges_b, a, b),) = problems(5, [(150, 3)])
@@ -166,7 +182,7 @@ def more_rows_than_a_block():
             assert np.abs(plan[first:] - expected).sum() < 1e-4
 
 
-@interpreted
+@on_device
 def items_know_nothing_of_their_batch():
     found = problems(6)
     options = {"tolerance": 1e-3, "max_inner": 5}
@@ -181,7 +197,7 @@ def items_know_nothing_of_their_batch():
         assert together.iterations[item] == alone.iterations[0]
 
 
-@interpreted
+@on_device
 def marginals_have_their_own_tolerance():
     found = problems(7, [(10, 4)])
     loose = solve(make_task(found, tolerance=1e-2, marginal_tolerance=1e-5))
@@ -189,7 +205,7 @@ def marginals_have_their_own_tolerance():
     assert loose.error <= 1e-5 and loose.iterations < tight.iterations
 
 
-@interpreted
+@on_device
 def small_epsilon():
     """exp(-cost / epsilon) is far below float32's range, and above it for negative costs."""
     for scale in (1.0, -1.0, 30.0):
@@ -201,7 +217,7 @@ def small_epsilon():
             torch.testing.assert_close(plan.sum(1), task.weights_b, rtol=0, atol=1e-4)
 
 
-@interpreted
+@on_device
 def small_epsilon_is_the_same_transport():
     found = problems(9, [(14, 5)])
     options = {"alpha": 0.0, "epsilon": 0.002, "max_outer": 1, "max_inner": 150}
@@ -211,7 +227,7 @@ def small_epsilon_is_the_same_transport():
     assert_close(solution, found, lambda *_: expected, 1e-3)
 
 
-@interpreted
+@on_device
 def structured_edges():
     """Like their matrices: entries of 1 - S for the sign -1."""
     rng = np.random.default_rng(10)
@@ -250,7 +266,7 @@ def main():
 
 @pytest.fixture(scope="module")
 def outcomes():
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    environment = {**os.environ, "TRITON_INTERPRET": "0" if DEVICE.type == "cuda" else "1"}
     command = [sys.executable, str(Path(__file__).resolve())]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -258,38 +274,11 @@ def outcomes():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_cuda_in_the_interpreter(name, outcomes):
+def test_cuda(name, outcomes):
     assert not outcomes[name], outcomes[name]
 
 
-# ----------------------------------------------------------------------- outside the interpreter
-
-
-@pytest.mark.parametrize(
-    "architecture, proximal, rows, columns", [(80, True, 128, 32), (90, False, 32, 128)]
-)
-@pytest.mark.skipif("TRITON_INTERPRET" in os.environ, reason="the interpreter does not compile")
-def test_cuda_compiles(architecture, proximal, rows, columns, monkeypatch, tmp_path):
-    """No GPU is needed for that; 48 KiB of shared memory are a program's without asking."""
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource, compile
-
-    from gmot.ot.backends.cuda_kernel import solve_item
-
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    sizes = {"ROWS": rows, "COLUMNS": columns, "DEPTH": 16}
-    constants = {"HAS_EDGES": True, "PROXIMAL": proximal, **sizes}
-    others = {
-        **dict.fromkeys(("width", "columns", "max_outer", "max_inner"), "i32"),
-        **dict.fromkeys(("node_scale", "gain", "power_a", "power_b"), "fp32"),
-        **dict.fromkeys(("tolerance", "marginal_tolerance"), "fp32"),
-        **{"ends_a": "*i32", "ends_b": "*i32", "iterations": "*i64"},
-        **dict.fromkeys(constants, "constexpr"),
-    }
-    signature = {name: others.get(name, "*fp32") for name in solve_item.arg_names}
-    source = ASTSource(fn=solve_item, signature=signature, constexprs=constants)
-    compiled = compile(source, GPUTarget("cuda", architecture, 32), options={"num_warps": 8})
-    assert compiled.asm["cubin"] and compiled.metadata.shared <= 48 * 1024
+# --------------------------------------------------------------------------- in this process
 
 
 @pytest.mark.skipif("TRITON_INTERPRET" in os.environ, reason="the interpreter is there")

@@ -3,7 +3,8 @@
 "torch": the reference, on any device, and the only one that can be unrolled. "cpu": a kernel
 compiled by numba that solves an utterance per thread. "cuda": a kernel of Triton, one launch a
 batch. "geomloss": GeomLoss's own solver for the inner problems. "auto": the kernel of the device
-if it is there, else "torch". What cannot be had is replaced by "torch", and the log says why.
+if it is there, else "torch". What cannot be had is replaced by "torch", and the log says why; so is
+"cuda" where its comparison with "torch" failed (:mod:`gmot.ot.backends.verification`).
 """
 
 import importlib
@@ -14,6 +15,7 @@ from typing import Any, Optional
 
 import torch
 
+from gmot.ot.backends import verification
 from gmot.ot.backends.newton import newton_start
 from gmot.ot.implicit import implicit_plan
 from gmot.ot.problem import Problem, check_choice
@@ -65,16 +67,21 @@ def _module(backend: str, task: Task, unroll: bool) -> Any:
         backend = kernel if kernel in _MODULES and not unroll else "torch"
     elif unroll and backend != "torch":
         reason = "only torch can be unrolled"
-    reason = reason or _absent(_NEEDS.get(backend))
-    if not reason:
-        module = importlib.import_module(_MODULES[backend])
-        reason = module.missing(task)
+    reason = reason or unavailable(backend, task)
+    # Asked for by name, its absence is worth a warning.
+    level = logging.INFO if automatic else logging.WARNING
+    if not reason and backend == "cuda":
+        reason, level = verification.refusal(task.node_cost.device), logging.WARNING
     if reason:
-        # Asked for by name, its absence is worth a warning.
-        level = logging.INFO if automatic else logging.WARNING
         _log_once(level, f"backend {backend}: {reason}; torch solves instead")
-        module = importlib.import_module(_MODULES["torch"])
-    return module
+        backend = "torch"
+    return importlib.import_module(_MODULES[backend])
+
+
+def unavailable(backend: str, task: Task) -> Optional[str]:
+    """None, or why ``backend`` cannot solve ``task`` here: a package, a device, a size."""
+    absent = _absent(_NEEDS.get(backend))
+    return absent or importlib.import_module(_MODULES[backend]).missing(task)
 
 
 @cache

@@ -1,7 +1,8 @@
 """A kernel of Triton: an utterance a program, its whole solve in one launch, nothing waited for.
 
-It compiles for NVIDIA's sm_80 and sm_90 and is tested by Triton's interpreter; it has not yet run
-on a GPU.
+It compiles for NVIDIA's sm_80 and sm_90 with the Triton of each supported torch, and is tested by
+Triton's interpreter; it has not yet run on a GPU. Its first use on a machine is compared with
+``torch`` (:mod:`gmot.ot.backends.verification`).
 
 The plan, the kernel of the current step and a product are T x L scratch of the program, which stay
 in the cache (96 KiB each at 400 x 60); columns are held whole, rows pass in blocks. Sinkhorn's
