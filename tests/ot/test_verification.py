@@ -196,6 +196,23 @@ def test_output_that_stops_early_is_a_refusal():
     assert "a step" in verification._judge({"card": "A"}, events, "").reason
 
 
+OUT_OF_MEMORY = """Traceback (most recent call last):
+torch.AcceleratorError: CUDA error: out of memory
+CUDA kernel errors might be asynchronously reported at some other API call.
+Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.
+"""
+
+
+@pytest.mark.parametrize("status, stderr, fact", [(-9, "", "SIGKILL"), (1, OUT_OF_MEMORY, "CUDA")])
+def test_ends_of_other_causes_are_not_kept(status, stderr, fact):
+    end = verification._describe_end(status, stderr.encode())
+    assert fact in end and "\n" not in end
+    events = [{"ready": True, "card": None}, {"problem": "p"}]
+    verdict = verification._judge({"card": "A"}, events, end)
+    assert fact in verdict.reason and not verdict.kept
+    assert verification._judge({"card": "A"}, events, "SIGSEGV").kept
+
+
 def test_another_card_is_not_kept():
     """CUDA_VISIBLE_DEVICES was changed by the process after torch had looked."""
     events = [{"ready": True, "card": "B"}, {"problem": "p", "difference": 0.0}, {"finished": True}]

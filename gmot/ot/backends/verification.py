@@ -10,6 +10,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +29,8 @@ _SOURCES = ("gmot.ot.backends.cuda_kernel", "gmot.ot.backends.verification_run")
 # Seconds. Compilation takes half a minute at most, a cold file system as long again.
 TIMEOUT = 300.0
 SIZES = ((16, 200, 20), (16, 400, 60))
+# Ends that say nothing about the kernel, and may not come again.
+_PASSING = ("SIGKILL", "SIGTERM", "SIGINT", "out of memory")
 _LOOK = "`python local/check_environment.py --gpu` compares again"
 _PROGRAM = (
     "import json, sys; request = json.load(sys.stdin); sys.path[:] = request['path'];"
@@ -138,12 +141,14 @@ def _judge(key: Dict[str, str], events: List[Dict[str, Any]], end: str) -> Verdi
             f"on {key['card']} its comparison with torch ended in '{step}': "
             f"{end or 'the last line is missing'}"
         )
-    # Before "ready" something else failed: no memory left on the card, for example.
+    # Before "ready" something else failed: a card that another process holds, for example.
     ready = next((e for e in events if "ready" in e), None)
     other = ready and ready["card"] not in (None, key["card"]) and ready["card"]
     if other:  # CUDA_VISIBLE_DEVICES was changed in this process
         reason = f"{key['card']} was not compared: a process started here sees {other}"
-    return Verdict(reason, key, differences, timings, kept=bool(ready) and not other)
+    passing = any(sign in end for sign in _PASSING)
+    kept = ready is not None and not other and not passing
+    return Verdict(reason, key, differences, timings, kept)
 
 
 def make_key(device: torch.device, kernel: str = KERNEL) -> Dict[str, str]:
@@ -160,7 +165,7 @@ def make_key(device: torch.device, kernel: str = KERNEL) -> Dict[str, str]:
         "card": card,
         "capability": capability,
         "driver": driver,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "triton": triton.__version__,
         "interpreted": os.environ.get("TRITON_INTERPRET", "0"),
         "sources": fingerprint(kernel, *(Path(file).read_bytes() for file in files)),
@@ -202,7 +207,9 @@ def _describe_end(status: int, stderr: bytes) -> str:
         except ValueError:
             return f"signal {-status}"
     lines = stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else f"status {status}"
+    # CUDA's errors end in advice.
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (errors or lines or [f"status {status}"])[-1]
 
 
 def report() -> Iterator[str]:
