@@ -33,7 +33,7 @@ def _goal(weights, potential, power):
 
 @triton.jit
 def solve_item(
-    cost, weights_a, weights_b, edges_a, edges_b, ends_a, ends_b, start,
+    cost, weights_a, weights_b, edges_a, edges_b, ends_a, ends_b, first_psi,
     plan, kernel, product, phi, errors, iterations,
     width, columns, node_scale, gain, power_a, power_b, max_outer, max_inner,
     tolerance, marginal_tolerance,
@@ -62,7 +62,7 @@ def solve_item(
     column = tl.arange(0, COLUMNS)
     b = tl.load(weights_b + column, mask=column < columns, other=0.0)
     log_b = tl.log(b)
-    psi = tl.load(start + item * columns + column, mask=column < columns, other=0.0)
+    psi = tl.load(first_psi + item * columns + column, mask=column < columns, other=0.0)
     psi = tl.where(b > 0, psi, low)
     mass = tl.sum(b, 0)
     for start in range(0, rows, ROWS):
