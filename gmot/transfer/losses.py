@@ -9,6 +9,7 @@ from torch import Tensor
 from gmot.graphs import inverse_norms, positional_cost, unit, unit_distance, unit_edges
 from gmot.ot import TransportResult, fused_gromov_wasserstein, sinkhorn
 from gmot.ot.problem import Checks, check_choice, check_lengths, no_autocast
+from gmot.transfer.final_sinkhorn import final_sinkhorn
 from gmot.transfer.systems import TransferSettings
 
 ALIGNMENT_REDUCTIONS = ("sum", "mean")
@@ -91,7 +92,8 @@ def _transport(
     if settings.alpha == 0:
         # Without edges the loop's cost is constant: T proximal steps are one Sinkhorn at
         # epsilon / T, and further projected gradient steps change nothing.
-        steps = settings.max_outer if settings.method == "proximal" else 1
+        proximal = settings.method == "proximal" and not settings.final_sinkhorn
+        steps = settings.max_outer if proximal else 1
         return sinkhorn(
             node_cost,
             epsilon=settings.epsilon / steps,
@@ -101,10 +103,10 @@ def _transport(
             newton_steps=settings.newton_steps,
             **shared,
         )
-    return fused_gromov_wasserstein(
+    edges = unit_edges(settings.edges, h, h_lens), unit_edges(settings.edges, z, z_lens)
+    result = fused_gromov_wasserstein(
         node_cost,
-        unit_edges(settings.edges, h, h_lens),
-        unit_edges(settings.edges, z, z_lens),
+        *edges,
         alpha=settings.solver_alpha,
         epsilon=settings.epsilon,
         method=settings.method,
@@ -112,6 +114,9 @@ def _transport(
         max_inner=settings.max_inner,
         **shared,
     )
+    if settings.final_sinkhorn:
+        return final_sinkhorn(result.plan, node_cost, *edges, settings, shared)
+    return result
 
 
 def combine(ctc: Tensor, transfer: TransferLoss, settings: TransferSettings) -> Tensor:

@@ -55,6 +55,10 @@ class TransferSettings:
       entropy_in_value: the transport loss contains the entropy (and penalties). Its
         gradient is the same: the plan is held.
       method: outer loop of the solver. "proximal" is Eq. 13 as written.
+      final_sinkhorn: end with the Sinkhorn of Eq. 7 at beta on the unified cost of Eq. 14, the
+        other reading of the sentence after Eq. 14 (``gmot.transfer.final_sinkhorn``); False:
+        the plan is that of the last proximal step. The plan of the former is nearly uniform
+        at the papers' beta (docs/readings.md).
       max_outer: steps of it. The paper says "several". Ten is ours: with proximal
         steps the temperature of the node cost is beta / max_outer, and ten brings
         beta = 0.5 to the 0.05 of setting 1 (and of UOT), which is solved at once.
@@ -66,7 +70,8 @@ class TransferSettings:
       backend: where the transport is solved (``gmot.ot.backends``).
       alignment_tokens: "inner": without [CLS] and [SEP] (Eq. 16); "all": with them.
       adapter_scale: w_s of Eq. 17. 0: the adapter does not lead back into the encoder.
-      ctc_weight: lambda of Eq. 18. 1: nothing is transferred, the adapter learns by CTC alone.
+      ctc_weight: lambda of Eq. 18. 1: nothing is transferred, the adapter learns by CTC alone,
+        without a teacher and without a transport.
       alignment_reduction: "sum" over the tokens, as Eq. 16 is written and as CTC sums
         over the utterance, or "mean". Utterances are averaged in any case.
       cross_modal_layers: M_t, layers of HCM's encoder.
@@ -88,6 +93,7 @@ class TransferSettings:
     reach_b: Optional[float] = None
     entropy_in_value: bool = False
     method: str = "proximal"
+    final_sinkhorn: bool = False
     max_outer: int = 10
     max_inner: int = 10
     tolerance: float = 1e-4
@@ -124,6 +130,18 @@ class TransferSettings:
                 f"system '{self.name}': reach_a, reach_b and entropy_in_value are for transport "
                 "without edges, alpha = 0."
             )
+        proximal = self.objective == "transport" and self.method == "proximal"
+        if self.final_sinkhorn and (unbalanced or not (self.learns_from_teacher and proximal)):
+            raise GmotError(
+                f"system '{self.name}': final_sinkhorn is for balanced transport by proximal steps "
+                "(gm_ot, gm_ot_setting2 to 8, gm_ot_no_edges, ...). Leave out --final-sinkhorn, "
+                "or train one of these."
+            )
+
+    @property
+    def learns_from_teacher(self) -> bool:
+        """Whether training needs the teacher's features: not with CTC alone (lambda = 1)."""
+        return self.transfer and self.ctc_weight < 1
 
     @property
     def solver_alpha(self) -> float:
