@@ -1,4 +1,8 @@
-"""Conformer encoder (Gulati et al., 2020) with relative positions.
+"""Conformer encoder (Gulati et al., 2020) with relative or absolute positions.
+
+The papers add an absolute encoding to the input (CMA-OT, arXiv 2309.13650, Eq. 1: X + PE(X); TOT,
+HCM and GM-OT likewise). The default here is ours: relative positions in the attention, as in the
+original Conformer.
 
 Batch mates never change an utterance's output: attention masks padded frames,
 the convolution module zeroes them, and it normalises by layer (where the
@@ -6,17 +10,20 @@ original has batch normalisation).
 """
 
 import math
-from typing import Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+POSITIONS = ("relative", "absolute")
 
-class RelativePositions(nn.Module):
-    """Sinusoids of the distances T-1 ... -(T-1) (Dai et al., 2019).
 
-    Returns ``(2T-1, d_model)`` for a sequence of T frames.
+class Sinusoids(nn.Module):
+    """Sines and cosines of positions (Vaswani et al., 2017, 3.5).
+
+    ``relative(T)``: of the distances T-1 ... -(T-1), ``(2T-1, d_model)`` (Dai et al., 2019);
+    ``absolute(T)``: of the frames 0 ... T-1, ``(T, d_model)``.
     """
 
     def __init__(self, d_model: int):
@@ -24,11 +31,21 @@ class RelativePositions(nn.Module):
         rates = torch.exp(torch.arange(0, d_model, 2) * (-math.log(10000.0) / d_model))
         self.register_buffer("rates", rates, persistent=False)
 
-    def forward(self, num_frames: int) -> Tensor:
-        distances = torch.arange(
-            num_frames - 1, -num_frames, -1, device=self.rates.device, dtype=torch.float32
+    def relative(self, num_frames: int) -> Tensor:
+        return self._encode(range(num_frames - 1, -num_frames, -1))
+
+    def absolute(self, num_frames: int) -> Tensor:
+        return self._encode(range(num_frames))
+
+    def _encode(self, positions: range) -> Tensor:
+        steps = torch.arange(
+            positions.start,
+            positions.stop,
+            positions.step,
+            device=self.rates.device,
+            dtype=torch.float32,
         )
-        angles = distances[:, None] * self.rates
+        angles = steps[:, None] * self.rates
         return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)
 
 
@@ -58,6 +75,17 @@ class RelativeAttention(nn.Module):
         scores = scores.masked_fill(mask[:, None, None, :], float("-inf"))
         weights = F.dropout(scores.softmax(dim=-1), self.dropout, self.training)
         return self.out_proj(torch.einsum("nhij,njhd->nihd", weights, v).reshape(n, t, c))
+
+
+class AbsoluteAttention(nn.MultiheadAttention):
+    """Multi-head self-attention over content alone; positions are in the input."""
+
+    def __init__(self, d_model: int, num_heads: int, dropout: float):
+        super().__init__(d_model, num_heads, dropout, batch_first=True)
+
+    def forward(self, x: Tensor, positions: Optional[Tensor], mask: Tensor) -> Tensor:
+        """x (N, T, C), mask (N, T) True at padding -> (N, T, C); ``positions`` is not used."""
+        return super().forward(x, x, x, key_padding_mask=mask, need_weights=False)[0]
 
 
 def _shift(scores: Tensor) -> Tensor:
@@ -95,7 +123,13 @@ class ConformerBlock(nn.Module):
     """Half feed-forward, attention, convolution, half feed-forward, norm (CMA-OT, Eq. 2)."""
 
     def __init__(
-        self, d_model: int, num_heads: int, ffn_dim: int, kernel_size: int, dropout: float
+        self,
+        d_model: int,
+        num_heads: int,
+        ffn_dim: int,
+        kernel_size: int,
+        dropout: float,
+        positions: str = "relative",
     ):
         super().__init__()
 
@@ -111,15 +145,16 @@ class ConformerBlock(nn.Module):
 
         self.ffn1 = feed_forward()
         self.attention_norm = nn.LayerNorm(d_model)
-        self.attention = RelativeAttention(d_model, num_heads, dropout)
+        attention = RelativeAttention if positions == "relative" else AbsoluteAttention
+        self.attention = attention(d_model, num_heads, dropout)
         self.attention_dropout = nn.Dropout(dropout)
         self.convolution_norm = nn.LayerNorm(d_model)
         self.convolution = ConvolutionModule(d_model, kernel_size, dropout)
         self.ffn2 = feed_forward()
         self.final_norm = nn.LayerNorm(d_model)
 
-    def forward(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """x (N, T, C), positions (2T-1, C), mask (N, T) True at padding -> (N, T, C)."""
+    def forward(self, x: Tensor, positions: Optional[Tensor], mask: Tensor) -> Tensor:
+        """x (N, T, C), relative positions (2T-1, C), mask (N, T) True at padding -> (N, T, C)."""
         x = x + 0.5 * self.ffn1(x)
         x = x + self.attention_dropout(self.attention(self.attention_norm(x), positions, mask))
         x = x + self.convolution(self.convolution_norm(x), mask)
@@ -134,6 +169,8 @@ class Conformer(nn.Module):
       d_model, num_heads, ffn_dim, num_layers, kernel_size: 256, 4, 2048, 16, 15
         in the papers.
       dropout: not in the papers.
+      positions: "relative" (in the attention; ours) or "absolute" (added to the input; the
+        papers').
     """
 
     def __init__(
@@ -144,12 +181,14 @@ class Conformer(nn.Module):
         num_layers: int,
         kernel_size: int,
         dropout: float,
+        positions: str = "relative",
     ):
         super().__init__()
-        self.positions = RelativePositions(d_model)
+        self.positions = positions
+        self.sinusoids = Sinusoids(d_model)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
-            ConformerBlock(d_model, num_heads, ffn_dim, kernel_size, dropout)
+            ConformerBlock(d_model, num_heads, ffn_dim, kernel_size, dropout, positions)
             for _ in range(num_layers)
         )
 
@@ -169,7 +208,11 @@ class Conformer(nn.Module):
         """
         if any(not 1 <= tap <= len(self.blocks) for tap in taps):
             raise ValueError(f"taps: {tuple(taps)}; the blocks are 1 to {len(self.blocks)}.")
-        positions = self.dropout(self.positions(x.size(1)))
+        if self.positions == "relative":
+            positions = self.dropout(self.sinusoids.relative(x.size(1)))
+        else:
+            positions = None
+            x = x + self.sinusoids.absolute(x.size(1))
         x = self.dropout(x)
         tapped = {}
         for number, block in enumerate(self.blocks, start=1):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gmot.common import GmotError
-from gmot.model.conformer import Conformer
+from gmot.model.conformer import POSITIONS, Conformer
 from gmot.model.subsampling import (
     MIN_FRAMES,
     Conv2dSubsampling,
@@ -27,6 +27,8 @@ class ModelConfig:
       d_model, num_heads, ffn_dim, num_layers, kernel_size: of the Conformer.
       subsampling_channels: of the two convolutions.
       dropout: everywhere in the encoder (the papers do not say; ours).
+      positions: "relative", in the attention (ours), or "absolute", added to the encoder's
+        input (the papers': CMA-OT Eq. 1, TOT Eq. 1, and in words HCM and GM-OT).
       teacher_dim: width of the teacher's features; None: a model without adapter.
       adapter_scale: w_s of GM-OT Eq. 17, the weight of the way back into the encoder.
     """
@@ -40,6 +42,7 @@ class ModelConfig:
     kernel_size: int = 15
     subsampling_channels: int = 256
     dropout: float = 0.1
+    positions: str = "relative"
     teacher_dim: Optional[int] = None
     adapter_scale: float = 0.1
 
@@ -52,6 +55,8 @@ class ModelConfig:
             )
         elif self.kernel_size % 2 == 0:
             wrong = f"--kernel-size {self.kernel_size}: expected an odd number"
+        elif self.positions not in POSITIONS:
+            wrong = f"--positions {self.positions}: expected one of {', '.join(POSITIONS)}"
         elif not 0 <= self.dropout < 1:
             wrong = f"--dropout {self.dropout}: expected a number from 0 to below 1"
         elif min(self.ffn_dim, self.num_layers, self.subsampling_channels) < 1:
@@ -117,6 +122,7 @@ class CtcModel(nn.Module):
             config.num_layers,
             config.kernel_size,
             config.dropout,
+            config.positions,
         )
         self.adapter = (
             None

@@ -1,10 +1,11 @@
 import dataclasses
+import math
 
 import pytest
 import torch
 
 from gmot.common import GmotError
-from gmot.model.conformer import Conformer, RelativeAttention, RelativePositions, _shift
+from gmot.model.conformer import AbsoluteAttention, Conformer, RelativeAttention, Sinusoids, _shift
 from gmot.model.ctc_model import CtcModel, ModelConfig
 from gmot.model.subsampling import MIN_FRAMES, Conv2dSubsampling, output_length, padding_mask
 
@@ -47,7 +48,7 @@ def test_attention_equals_a_loop_over_queries_and_keys():
     torch.nn.init.normal_(attention.content_bias)
     torch.nn.init.normal_(attention.position_bias)
     x = torch.randn(1, t, c)
-    positions = RelativePositions(c)(t)
+    positions = Sinusoids(c).relative(t)
     mask = torch.tensor([[False, False, False, False, True]])
 
     q, k, v = (part.view(t, h, c // h) for part in attention.in_proj(x)[0].chunk(3, dim=-1))
@@ -67,10 +68,49 @@ def test_attention_equals_a_loop_over_queries_and_keys():
     torch.testing.assert_close(attention(x, positions, mask), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("teacher_dim", [None, 24])
-def test_batch_mates_and_padding_change_nothing(teacher_dim):
+def test_absolute_attention_equals_a_loop_over_queries_and_keys():
     torch.manual_seed(0)
-    model = CtcModel(dataclasses.replace(SMALL, teacher_dim=teacher_dim)).eval()
+    c, h, t = 16, 2, 5
+    attention = AbsoluteAttention(c, h, dropout=0.0)
+    torch.nn.init.normal_(attention.in_proj_bias)
+    x, mask = torch.randn(1, t, c), torch.tensor([[False] * 4 + [True]])
+    projected = x[0] @ attention.in_proj_weight.t() + attention.in_proj_bias
+    q, k, v = (part.view(t, h, c // h) for part in projected.chunk(3, dim=-1))
+    out = torch.zeros(t, h, c // h)
+    for head in range(h):
+        for i in range(t):
+            scores = torch.stack([q[i, head] @ k[j, head] for j in range(4)])
+            out[i, head] = (scores / (c // h) ** 0.5).softmax(0) @ v[:4, head]
+    expected = attention.out_proj(out.reshape(1, t, c))
+    torch.testing.assert_close(attention(x, None, mask), expected, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():  # the other implementation that torch has for it
+        found = attention.eval()(x, None, mask)[:, :4]
+    torch.testing.assert_close(found, expected[:, :4], atol=1e-5, rtol=1e-5)
+
+
+def test_absolute_positions_are_added_to_the_input():
+    """CMA-OT Eq. 1, X + PE(X): sine at even and cosine at odd dimensions."""
+    encoder = Conformer(8, 2, 16, 1, 3, 0.0, "absolute").eval()
+    x, mask = torch.randn(1, 5, 8), torch.zeros(1, 5, dtype=torch.bool)
+    encoding = torch.empty(5, 8)
+    for position in range(5):
+        for pair in range(4):
+            angle = position / 10000 ** (2 * pair / 8)
+            encoding[position, 2 * pair] = math.sin(angle)
+            encoding[position, 2 * pair + 1] = math.cos(angle)
+    seen = []
+    encoder.blocks[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    encoder(x, mask)
+    torch.testing.assert_close(seen[0], x + encoding, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("positions", ["relative", "absolute"])
+@pytest.mark.parametrize("gradients", [False, True])  # torch has two implementations of attention
+@pytest.mark.parametrize("teacher_dim", [None, 24])
+def test_batch_mates_and_padding_change_nothing(teacher_dim, gradients, positions):
+    torch.manual_seed(0)
+    config = dataclasses.replace(SMALL, teacher_dim=teacher_dim, positions=positions)
+    model = CtcModel(config).eval().requires_grad_(gradients)
     lens = torch.tensor([90, 41, 7])
     features = torch.randn(3, 90, 80)
     features[1, 41:] = 1e3  # padding must not be looked at
@@ -118,8 +158,9 @@ def test_taps_that_are_not_there():
             model(features, lens, taps=(tap,))
 
 
-def test_log_probs_are_normalised_and_every_parameter_learns():
-    model = CtcModel(dataclasses.replace(SMALL, teacher_dim=24))
+@pytest.mark.parametrize("positions", ["relative", "absolute"])
+def test_log_probs_are_normalised_and_every_parameter_learns(positions):
+    model = CtcModel(dataclasses.replace(SMALL, teacher_dim=24, positions=positions))
     output = model(torch.randn(2, 50, 80), torch.tensor([50, 30]))
     torch.testing.assert_close(output.log_probs.exp().sum(-1), torch.ones(2, 11))
     output.log_probs[..., 1].sum().backward()
@@ -147,6 +188,7 @@ def test_papers_size():
         ("num_heads", 5, "--d-model 32.*--num-heads 5"),
         ("kernel_size", 4, "--kernel-size 4: expected an odd"),
         ("dropout", 1.5, "--dropout 1.5"),
+        ("positions", "none", "--positions none.*relative, absolute"),
         ("num_layers", 0, "--num-layers"),
         ("num_features", 6, "6 bins: expected 7"),
     ],
