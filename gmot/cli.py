@@ -9,7 +9,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from gmot.common import GmotError, setup_logging
 
@@ -119,6 +119,15 @@ def str2bool(value: str) -> bool:
     if lowered in ("0", "false", "no", "n", "f"):
         return False
     raise argparse.ArgumentTypeError(f"expected true or false, found '{value}'")
+
+
+def layer(value: str) -> Union[int, str]:
+    """Layer of a teacher: a number (0: the embeddings), or ``last`` (also for an empty value)."""
+    if value in ("", "last"):
+        return "last"
+    if not value.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number or 'last', found '{value}'")
+    return int(value)
 
 
 def run(main: Callable[[], Any]) -> None:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, run  # noqa: E402
+from gmot.cli import ArgumentParser, layer, run  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
@@ -30,7 +30,7 @@ def get_parser() -> ArgumentParser:
         "middle length",
     )
     parser.add_argument("--teacher", required=True, help="folder or hub name of the teacher")
-    parser.add_argument("--teacher-layer", type=int, help="as in stage 7")
+    parser.add_argument("--teacher-layer", type=layer, help="default: that of the training")
     parser.add_argument("--random-weights", action="store_true", help="as in stage 7")
     parser.add_argument("--output", required=True, metavar="FILE.png")
     parser.add_argument("--sweep", action="store_true", help="draw Fig. 3 of the GM-OT paper")

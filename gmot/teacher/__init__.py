@@ -1,8 +1,15 @@
 """The frozen language model that teaches, and scores: the only part that imports transformers."""
 
-from gmot.teacher.encoder import Teacher
+from gmot.teacher.encoder import Teacher, teacher_size
 from gmot.teacher.masked_lm import MaskedLanguageModel
 from gmot.teacher.store import FeatureStore, write_store
 from gmot.teacher.tokenizer import TeacherTokenizer
 
-__all__ = ["FeatureStore", "MaskedLanguageModel", "Teacher", "TeacherTokenizer", "write_store"]
+__all__ = [
+    "FeatureStore",
+    "MaskedLanguageModel",
+    "Teacher",
+    "TeacherTokenizer",
+    "teacher_size",
+    "write_store",
+]

@@ -1,7 +1,7 @@
 """The frozen language model that teaches: features of its tokens."""
 
 import hashlib
-from typing import Any, List, Optional, Sequence
+from typing import Any, List, NamedTuple, Sequence, Union
 
 import torch
 from torch import Tensor
@@ -13,14 +13,31 @@ from gmot.teacher.tokenizer import TeacherTokenizer
 RANDOM_SEED = 20250522  # of the re-initialised control
 
 
+class TeacherSize(NamedTuple):
+    """Width of the features, and number of layers."""
+
+    dim: int
+    num_layers: int
+
+
+def teacher_size(folder_or_name: PathLike) -> TeacherSize:
+    """Size of a teacher, from its config alone.
+
+    Raises:
+      GmotError: it has no config.
+    """
+    config = load_part("AutoConfig", folder_or_name, "config")
+    return TeacherSize(config.hidden_size, config.num_hidden_layers)
+
+
 class Teacher:
     """A frozen BERT-like encoder; features of one layer, one row per token.
 
     Args:
       folder_or_name: a Hugging Face folder with config, weights and tokenizer,
         or the name of a model that transformers can find.
-      layer: which hidden state: 0 the embeddings, 1 the first layer, ...; None
-        the last layer.
+      layer: hidden states to return: 0 the embeddings, 1 the first layer, ...;
+        "last", as in all five papers (the 12th of bert-base).
       random_weights: the control of an experiment: the same architecture with
         weights drawn anew, always the same ones.
       device: where the model runs; features always come back on the CPU.
@@ -33,18 +50,18 @@ class Teacher:
     def __init__(
         self,
         folder_or_name: PathLike,
-        layer: Optional[int] = None,
+        layer: Union[int, str] = "last",
         random_weights: bool = False,
         device: Any = "cpu",
     ):
         self.tokenizer = TeacherTokenizer(folder_or_name)
         config = load_part("AutoConfig", folder_or_name, "config")
-        depth = config.num_hidden_layers
-        self.layer = depth if layer is None else layer
-        if not 0 <= self.layer <= depth:
+        self.num_layers: int = config.num_hidden_layers
+        self.layer: int = self.num_layers if layer == "last" else layer
+        if not 0 <= self.layer <= self.num_layers:
             raise GmotError(
                 f"teacher {folder_or_name}: layer {layer} was asked for, "
-                f"but it has layers 0 (embeddings) to {depth}"
+                f"but it has layers 0 (embeddings) to {self.num_layers}"
             )
         self.random_weights = random_weights
         self.device = torch.device(device)

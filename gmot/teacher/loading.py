@@ -1,5 +1,6 @@
 """The door to transformers, which is imported late: it takes seconds."""
 
+import os
 from pathlib import Path
 from typing import Any, List, Sequence, Tuple
 
@@ -75,6 +76,10 @@ def load_part(kind: str, folder_or_name: PathLike, what: str, **options: Any) ->
 
 
 def import_transformers() -> Any:
+    """transformers, silent about what its users cannot change."""
+    # Texts are tokenized one by one, so there is nothing to parallelise; unset, each process that
+    # is forked later (such as a loader of features) prints a warning.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import transformers
 
     transformers.logging.set_verbosity_error()

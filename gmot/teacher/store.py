@@ -13,14 +13,27 @@ from gmot.teacher.encoder import Teacher
 
 
 class FeatureStore:
-    """Teacher features of many sentences, memory-mapped; made by :func:`write_store`."""
+    """Teacher features of many sentences, memory-mapped; made by :func:`write_store`.
+
+    Attributes:
+      dim: width of the features.
+      fingerprint: of all that they depend on (:attr:`Teacher.fingerprint`).
+      layer, num_layers: the hidden states that were kept, and how many layers the
+        teacher has; ``num_layers`` is None in stores of earlier versions.
+      random_weights: whether the teacher was the untrained control.
+      tokenizer: fingerprint of the teacher's tokenizer; None in stores of earlier versions.
+    """
 
     def __init__(self, path: Path, index: Dict[str, Any]):
         self._rows: Dict[str, List[int]] = index["texts"]
         self.path = path
         self.dim: int = index["dim"]
         self.fingerprint: str = index["fingerprint"]
+        self.layer: int = index["layer"]
         self.random_weights: bool = index["random_weights"]
+        # Stores of earlier versions lack these two.
+        self.num_layers: Optional[int] = index.get("num_layers")
+        self.tokenizer: Optional[str] = index.get("tokenizer")
         self._features = np.memmap(
             path / "features.bin", np.float16, "r", shape=(index["rows"], self.dim)
         )
@@ -91,7 +104,7 @@ def write_store(
       How many different sentences the store holds.
 
     Raises:
-      GmotError: there is no sentence.
+      GmotError: there is no sentence, or features are beyond half precision.
     """
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
     if not distinct:
@@ -105,7 +118,7 @@ def write_store(
             for start in range(0, len(distinct), batch_size):
                 batch = distinct[start : start + batch_size]
                 for text, features in zip(batch, teacher.encode(batch)):
-                    file.write(features.numpy().astype(np.float16).tobytes())
+                    file.write(_half(features, text, teacher).tobytes())
                     index[text] = [rows, len(features)]
                     rows += len(features)
                 bar.update(len(batch))
@@ -113,7 +126,9 @@ def write_store(
             folder / "index.json",
             {
                 "fingerprint": teacher.fingerprint,
+                "tokenizer": teacher.tokenizer.fingerprint,
                 "layer": teacher.layer,
+                "num_layers": teacher.num_layers,
                 "random_weights": teacher.random_weights,
                 "dim": teacher.dim,
                 "rows": rows,
@@ -121,3 +136,23 @@ def write_store(
             },
         )
     return len(distinct)
+
+
+def _half(features: Tensor, text: str, teacher: Teacher) -> np.ndarray:
+    """Features (L, D) in half precision.
+
+    Raises:
+      GmotError: naming the text and the value, where one has no finite half-precision value.
+    """
+    values = features.numpy()
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    if not np.isfinite(half).all():
+        value = values[~np.isfinite(half)][0]
+        raise GmotError(
+            f"teacher features of '{text}': value {value:g} in layer {teacher.layer} of "
+            f"{teacher.num_layers}; features are stored in half precision, up to "
+            f"{np.finfo(np.float16).max:g}. Take another layer (--teacher-layer of the recipe, "
+            "--layer of compute_teacher.py) or another teacher."
+        )
+    return half

@@ -1,6 +1,6 @@
 """The couplings that a trained system finds, for pictures and study."""
 
-from typing import List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence, Union
 
 import torch
 from torch import Tensor
@@ -52,7 +52,8 @@ class TrainedTransport:
     Args:
       exp_dir, epoch, avg: the model (:func:`load_for_decoding`).
       fbank_dir, prefix, part: the utterances.
-      teacher, layer, random_weights: as in stage 7.
+      teacher, random_weights: as in stage 7.
+      layer: of the teacher; None: that of the training.
 
     Raises:
       GmotError: the system has no transfer, or the teacher is another one than in training.
@@ -67,18 +68,20 @@ class TrainedTransport:
         prefix: str,
         part: str,
         teacher: str,
-        layer: Optional[int],
+        layer: Union[int, str, None],
         random_weights: bool = False,
     ):
         self.model, self.config = load_for_decoding(exp_dir, epoch, avg)
         self.settings = TransferSettings(**self.config["system"])
-        if not self.settings.transfer or self.settings.objective != "transport":
+        if not self.settings.learns_from_teacher or self.settings.objective != "transport":
             raise GmotError(f"{exp_dir}: system '{self.settings.name}' has no transport to draw.")
+        if layer is None:  # earlier checkpoints did not record it
+            layer = self.config.get("teacher_layer", {}).get("number", "last")
         self.teacher = Teacher(teacher, layer=layer, random_weights=random_weights)
         if self.teacher.fingerprint != self.config["teacher"]:
             raise GmotError(
-                f"--teacher {teacher} (layer {layer}) is not the teacher {exp_dir} was trained "
-                "with. Give the folder and layer of stage 7."
+                f"--teacher {teacher} (layer {self.teacher.layer}) is not the teacher {exp_dir} "
+                "was trained with. Give the folder and layer of stage 7."
             )
         self.data, self.part = AsrDataModule(fbank_dir, prefix), part
         cuts = sorted(self.data.cuts(part), key=lambda cut: (cut.duration, cut.id))

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gmot.common import GmotError
-from gmot.teacher import FeatureStore, Teacher, TeacherTokenizer, write_store
+from gmot.teacher import FeatureStore, Teacher, TeacherTokenizer, teacher_size, write_store
 
 transformers = pytest.importorskip("transformers")
 
@@ -96,9 +96,9 @@ def test_pieces_of_a_sentencepiece_tokenizer_are_characters(sentencepiece):
     assert tokenizer.unknown("今龘天 鑫龘") == ["龘", "鑫", "龘"]
 
 
-@pytest.mark.parametrize("layer", [0, 2, 4, None])
+@pytest.mark.parametrize("layer", [0, 2, 4, "last"])
 def test_features_are_the_hidden_states_of_the_layer(wordpiece, sentencepiece, layer):
-    expected_layer = 4 if layer is None else layer
+    expected_layer = 4 if layer == "last" else layer
     pieces = ["今", "天", "天", "气"]
 
     (features,) = Teacher(wordpiece, layer).encode(["今天天气"])
@@ -220,6 +220,44 @@ def test_a_store_gives_back_the_features(folder, tmp_path):
         store.get("没有")
     rows = sum(len(text) + 2 for text in SENTENCES)
     assert (tmp_path / "store" / "features.bin").stat().st_size == rows * 16 * 2
+
+
+def test_features_beyond_half_precision_are_an_error_that_names_the_text(wordpiece, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    write_store(tmp_path / "store", Teacher(wordpiece), ["今天"])
+    weights = load_file(wordpiece / "model.safetensors")
+    weights["encoder.layer.3.output.LayerNorm.weight"][5] = 1e5
+    save_file(weights, wordpiece / "model.safetensors", metadata={"format": "pt"})
+    teacher = Teacher(wordpiece)
+    largest = teacher.encode(["他在"])[0].abs().max().item()
+    assert largest > 65504
+    with pytest.raises(GmotError) as error:
+        write_store(tmp_path / "store", teacher, ["他在"])
+    message = str(error.value)
+    for fact in ("'他在'", "layer 4 of 4", "65504", "--teacher-layer"):
+        assert fact in message
+    value = float(message.split("value ")[1].split()[0])
+    assert 65504 < abs(value) <= largest * 1.001
+    assert "今天" in FeatureStore.open(tmp_path / "store")  # what was there stays
+    write_store(tmp_path / "store", Teacher(wordpiece, layer=3), ["他在"])
+
+
+def test_a_store_knows_its_layer_and_its_tokenizer(folder, tmp_path):
+    for layer, number in (("last", 4), (2, 2)):
+        teacher = Teacher(folder, layer)
+        write_store(tmp_path / "store", teacher, ["今天"])
+        store = FeatureStore.open(tmp_path / "store")
+        assert (store.layer, store.num_layers) == (number, 4)
+        assert store.tokenizer == TeacherTokenizer(folder).fingerprint
+    assert teacher_size(folder) == (16, 4)
+    # A store of an earlier version.
+    path = tmp_path / "store" / "index.json"
+    index = json.loads(path.read_text(encoding="utf-8"))
+    del index["num_layers"], index["tokenizer"]
+    path.write_text(json.dumps(index), encoding="utf-8")
+    store = FeatureStore.open(tmp_path / "store")
+    assert (store.layer, store.num_layers, store.tokenizer) == (2, None, None)
 
 
 def test_another_teachers_store_is_an_error(folder, tmp_path):
