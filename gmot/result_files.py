@@ -5,7 +5,7 @@ import logging
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from gmot.common import GmotError, PathLike, atomic_path, read_json, require_file, write_json
 from gmot.scoring import GAP, Pair, Score, score
@@ -193,15 +193,15 @@ def update_results(path: PathLike, records: Sequence[Dict[str, Any]]) -> None:
     """Put records at the end of ``results.json``.
 
     They replace those of the same :data:`RECORD_KEYS`. Known records of another
-    training (their ``training`` differs) are dropped: the folder was trained anew,
+    training (its first run differs) are dropped: the folder was trained anew,
     and results of two models are not to stand side by side as if of one.
 
     Raises:
       GmotError: what is there is not a list of records.
     """
     known = read_results(path) if Path(path).exists() else []
-    trainings = [r.get("training") for r in records]
-    kept = [r for r in known if r.get("training") in trainings]
+    trainings = [training_runs(r.get("training"))[:1] for r in records]
+    kept = [r for r in known if training_runs(r.get("training"))[:1] in trainings]
     if len(kept) < len(known):
         logging.info("%s: %d results of another training dropped", path, len(known) - len(kept))
     merged: Dict[Tuple, Dict[str, Any]] = {}
@@ -210,6 +210,19 @@ def update_results(path: PathLike, records: Sequence[Dict[str, Any]]) -> None:
         merged.pop(key, None)  # a dictionary would keep the old one's place
         merged[key] = record
     write_json(path, list(merged.values()))
+
+
+def training_runs(training: Optional[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """The runs of a training in a record or in ``config.json``, oldest first.
+
+    Earlier versions kept one run, the last: its ``command`` and ``environment`` stood alone.
+    """
+    training = training or {}
+    if "runs" in training:
+        return training["runs"]
+    kept = ("command", "arguments", "environment")
+    one = {key: training[key] for key in kept if key in training}
+    return [one] if one else []
 
 
 def read_results(path: PathLike) -> List[Dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence
 from gmot.cli import load_config
 from gmot.common import GmotError, PathLike, atomic_path
 from gmot.decode.methods import METHODS
-from gmot.result_files import read_results
+from gmot.result_files import read_results, training_runs
 
 Record = Dict[str, Any]
 
@@ -30,13 +30,14 @@ def summarize(
       title: its heading.
       published: YAML file of what others report, to be quoted below.
     Returns:
-      The table.
+      The table, and the teacher's layer of each system.
     Raises:
       GmotError: a system has no such results, or the file of quotations is malformed.
     """
     quoted = f"\n{quotations(published)}" if published else ""
     chosen = {s: choose(Path(exp_dir) / s / "results.json", epoch, avg) for s in systems}
-    table = results_table(chosen)
+    teachers = [f"{system} {teacher_of(records)}" for system, records in chosen.items()]
+    table = f"{results_table(chosen)}\n\nTeacher: {'; '.join(teachers)}."
     details = "\n".join(describe(system, records) for system, records in chosen.items())
     with atomic_path(output) as temporary:
         temporary.write_text(
@@ -177,10 +178,14 @@ def describe(system: str, records: Sequence[Record]) -> str:
     """How the results of one system came about."""
     epoch, avg = records[0]["epoch"], records[0]["avg"]
     lines = [f"### {system}", "", f"- epochs {epoch - avg + 1} to {epoch} averaged"]
-    training = unique(r.get("training", {}).get("command") for r in records)
-    lines += [f"- trained by `{command}`" for command in training]
-    trained_in = unique(versions(r.get("training", {}).get("environment")) for r in records)
-    lines += [f"  - {text}" for text in trained_in]
+    for run in training_runs(records[0].get("training")):
+        since = run.get("first_epoch", 1)
+        lines.append(f"- trained by `{run['command']}`" + _since(since, run.get("date")))
+        if run.get("environment"):
+            lines.append(f"  - {versions(run['environment'])}")
+    if (records[0].get("system") or {}).get("final_sinkhorn"):
+        lines.append("- with a last Sinkhorn at beta after the proximal steps (final_sinkhorn)")
+    lines.append(f"- teacher: {teacher_of(records)}")
     lines += [f"- decoded by `{command}`" for command in unique(r.get("command") for r in records)]
     decoded_in = unique(versions(r.get("environment")) for r in records)
     lines += [f"  - {text}" for text in decoded_in]
@@ -194,6 +199,20 @@ def describe(system: str, records: Sequence[Record]) -> str:
             f"{r['peak_memory_mb']:.0f} MB{_scales(r)}"
         )
     return "\n".join([*lines, ""])
+
+
+def _since(first_epoch: int, date: Optional[str]) -> str:
+    epochs = f" from epoch {first_epoch}" if first_epoch > 1 else ""
+    return epochs + (f", {date}" if date else "")
+
+
+def teacher_of(records: Sequence[Record]) -> str:
+    """The teacher's layer that a system learned from, such as ``layer 12 of 12``."""
+    layer, system = records[0].get("teacher_layer"), records[0].get("system") or {}
+    if layer:
+        return f"layer {layer['number']} of {layer['of']}"
+    without = system.get("transfer") is False or system.get("ctc_weight") == 1
+    return "none" if without else "not recorded"
 
 
 def _homophones(record: Record) -> str:

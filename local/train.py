@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, run  # noqa: E402
+from gmot.cli import ArgumentParser, layer, run, str2bool  # noqa: E402
 
-# What may differ when a training is resumed: where things lie (tokens and teacher are known by
-# their fingerprints), how long, and how fast it computes.
+# Options that are not compared when a training is resumed: where things lie (tokens and teacher are
+# known by their fingerprints), how long, how fast it computes, and what the settings of the system
+# and the model's configuration hold, which are compared.
 FREE = (
     *("config", "exp_dir", "lang_dir", "init_lang_dir", "fbank_dir", "teacher", "teacher_store"),
+    *("teacher_layer", "final_sinkhorn", "positions"),
     *("num_epochs", "keep_last", "num_threads", "num_workers", "device"),
 )
 
@@ -28,7 +30,21 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--exp-dir", required=True, help="gets checkpoints, log/ and tensorboard/")
     parser.add_argument("--lang-dir", required=True, help="made by stage 4")
     parser.add_argument("--teacher", required=True, help="its tokenizer makes the labels")
-    parser.add_argument("--teacher-store", help="made by stage 7; systems with transfer need it")
+    parser.add_argument(
+        "--teacher-store", help="made by stage 7; systems that learn from the teacher need it"
+    )
+    parser.add_argument(
+        "--teacher-layer",
+        type=layer,
+        help="layer that --teacher-store must hold: a number or last; default: any",
+    )
+    parser.add_argument(
+        "--final-sinkhorn",
+        type=str2bool,
+        metavar="true|false",
+        help="end GM-OT's proximal loop with the Sinkhorn of Eq. 7 at beta (docs/readings.md); "
+        "default: as the system says",
+    )
 
     group = parser.add_argument_group("training")
     group.add_argument("--num-epochs", type=int, default=130)
@@ -45,7 +61,7 @@ def get_parser() -> ArgumentParser:
         "both are taken over",
     )
     group.add_argument("--base-lr", type=float, default=0.001, help="highest learning rate")
-    group.add_argument("--warmup-steps", type=int, default=20000)
+    group.add_argument("--warmup-steps", type=int, default=20000, help="updates")
     group.add_argument("--schedule", choices=("noam", "cosine"), default="noam")
     group.add_argument("--weight-decay", type=float, default=0.0)
     group.add_argument("--clip-norm", type=float, default=5.0, help="of the whole gradient")
@@ -62,6 +78,11 @@ def get_parser() -> ArgumentParser:
     group.add_argument("--kernel-size", type=int, default=15, help="of the convolution module")
     group.add_argument("--subsampling-channels", type=int, default=256)
     group.add_argument("--dropout", type=float, default=0.1)
+    group.add_argument(
+        "--positions",
+        default="relative",
+        help="relative (in the attention; ours) or absolute (added to the input; the papers')",
+    )
 
     add_data_options(parser)
     parser.add_argument("--train-part", default="train", help="the part that is learned from")

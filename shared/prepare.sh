@@ -54,7 +54,7 @@ option ngram_prune "" "threshold that it is pruned by, such as 1e-8 (local/make_
 option rescore_order 4 "of the language model that rescores"
 option graph_options "" "more options for local/compile_graphs.py, such as --max-arcs 50000000"
 option teacher bert-base-chinese "the language model that teaches: a folder or a hub's name"
-option teacher_layer 6 "its layer that is learned from"
+option teacher_layer last "its layer that is learned from: a number (0: the embeddings) or last"
 option teacher_options "" "more options for local/compute_teacher.py, such as --random-weights"
 
 absolute() { # PATH
@@ -71,6 +71,11 @@ for name in stage stop_stage; do
   [ "${!name}" -eq "${!name}" ] 2>/dev/null || die "--${name/_/-} ${!name}: a number is needed"
 done
 if declare -F settle >/dev/null; then settle; fi
+: "${teacher_layer:=last}"
+case $teacher_layer in
+  last | 0 | [1-9] | [1-9][0-9]) ;;
+  *) die "--teacher-layer $teacher_layer: a number (0: the embeddings) or last is needed" ;;
+esac
 corpus_dir=$(absolute "$corpus_dir")
 data_dir=$(absolute "$data_dir")
 if [ -d "$teacher" ]; then teacher=$(absolute "$teacher"); fi
@@ -87,7 +92,6 @@ lang_dir=$data_dir/lang
 arpa=$data_dir/lm/G.arpa
 rescore_arpa=$data_dir/lm/G_rescore.arpa
 graph_dir=$data_dir/graphs
-teacher_store=$data_dir/teacher
 marker_dir=$data_dir/.stages
 mkdir -p "$marker_dir"
 
@@ -257,4 +261,5 @@ teacher_stage() { # NAME FOLDER [OPTION...]
     --manifest-dir "$manifest_dir" --teacher "$teacher" --layer "$teacher_layer" \
     --store "$folder" $teacher_options "$@"
 }
-teacher_stage teacher "$teacher_store"
+# run.sh calls it for the stores that its systems learn from.
+[ "${last_stage:-7}" -gt 7 ] || teacher_stage teacher "$data_dir/teacher"

@@ -168,18 +168,37 @@ fi
 
 # --- the stages --------------------------------------------------------------------------------
 
+# The features that a system learns from. Those that learn by CTC alone read no features, only the
+# teacher's tokenizer; the control has the same teacher with random weights.
+store_of() { # ROW -> store_name, store_options
+  store_name=teacher store_options=()
+  case $1 in
+    ctc | ctc_adapter) store_name= ;;
+    *_random_teacher) store_name=teacher_random store_options=(--random-weights) ;;
+  esac
+}
+
+made=" "
+for row in ${run_rows[@]+"${run_rows[@]}"}; do
+  store_of "$row"
+  case $made in *" $store_name "*) continue ;; esac
+  made+="$store_name "
+  [ -z "$store_name" ] || teacher_stage "$store_name" "$data_dir/$store_name" \
+    ${store_options[@]+"${store_options[@]}"}
+done
+
 settings_of num_epochs
 train_settings=(corpus teacher train_options ${given[@]+"${given[@]}"})
 
 for i in "${!run_names[@]}"; do
   system=${run_names[i]} row=${run_rows[i]}
-  # The control: the same teacher with random weights, in a store of its own.
-  case $row in
-    *_random_teacher) name=teacher_random store=$data_dir/teacher_random ;;
-    *) name=teacher store=$teacher_store ;;
-  esac
-  if [ "$name" = teacher_random ]; then teacher_stage "$name" "$store" --random-weights; fi
-  after=(fbank lang "$name")
+  after=(fbank lang)
+  store=()
+  store_of "$row"
+  if [ -n "$store_name" ]; then
+    after+=("$store_name")
+    store=(--teacher-store "$data_dir/$store_name" --teacher-layer "$teacher_layer")
+  fi
   start=()
   start_inputs=()
   if [ -n "$first_name" ] && [ "$row" != ctc ]; then
@@ -198,7 +217,7 @@ for i in "${!run_names[@]}"; do
     python local/train.py \
     --config "${run_configs[i]}" ${model_config[@]+"${model_config[@]}"} --system "$row" \
     --prefix "$corpus" --fbank-dir "$fbank_dir" --lang-dir "$lang_dir" \
-    --teacher "$teacher" --teacher-store "$store" --exp-dir "$exp_dir/$system" \
+    --teacher "$teacher" ${store[@]+"${store[@]}"} --exp-dir "$exp_dir/$system" \
     ${start[@]+"${start[@]}"} ${num_epochs:+--num-epochs "$num_epochs"} $train_options
   if [ "$system" = "$first_name" ]; then
     stage 8 "$exp_dir/$system/average" "what the others start from" \
@@ -264,6 +283,7 @@ summarize() {
 stage 10 "$exp_dir/results" "results" --after "${decodings[@]}" --settings systems title \
   --inputs ${published:+"$published"} --outputs "$exp_dir/RESULTS.md" -- summarize
 if [ "$stop_stage" -ge 10 ]; then
-  sed '/^## Details/,$d' "$exp_dir/RESULTS.md" | grep '^|' # the tables of what was measured
+  # The tables of what was measured, and the teacher's layers.
+  sed '/^## Details/,$d' "$exp_dir/RESULTS.md" | grep -e '^|' -e '^Teacher: '
   log "Commands, versions and counts: $exp_dir/RESULTS.md"
 fi

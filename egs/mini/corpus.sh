@@ -8,6 +8,7 @@ option size small "tiny (a test), small or full"
 cache_dir=$(absolute "${XDG_CACHE_HOME:-${HOME:-$recipe/download}/.cache}")/gmot
 teacher=$cache_dir/mini/teacher
 own_teacher=$teacher
+teacher_layer=6 # of 12: chosen for this teacher (README.md)
 speed_perturb= # the speakers already speak at three speeds
 avg=3
 hlg_scale=0.2 # found on dev

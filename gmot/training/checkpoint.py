@@ -10,8 +10,9 @@ numbers and strings only, so that any torch loads it. Decoding, averaging and
 import logging
 import random
 import re
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from torch import nn
 from gmot.common import GmotError, PathLike, atomic_path, fingerprint
 from gmot.model.ctc_model import CtcModel, ModelConfig
 from gmot.text.tokens import TokenTable
+from gmot.transfer.systems import TransferSettings
 
 BEST = "best-valid-loss.pt"
 
@@ -39,8 +41,8 @@ def save_checkpoint(path: PathLike, state: Dict[str, Any]) -> None:
         torch.save(state, temporary)
 
 
-def read_checkpoint(path: PathLike, device: str = "cpu") -> Dict[str, Any]:
-    """Load one checkpoint.
+def read_checkpoint(path: PathLike) -> Dict[str, Any]:
+    """Load one checkpoint to the CPU.
 
     Raises:
       GmotError: missing, broken, or not a checkpoint of gmot.
@@ -49,7 +51,7 @@ def read_checkpoint(path: PathLike, device: str = "cpu") -> Dict[str, Any]:
         raise GmotError(f"{path}: no such checkpoint. Train first, or name another epoch.")
     try:
         # torch 1.13 cannot read numbers with weights_only, torch 2.6 does so by default.
-        state = torch.load(path, map_location=device)
+        state = torch.load(path, map_location="cpu")
     except Exception as error:  # torch raises many kinds
         raise GmotError(f"{path}: not a readable checkpoint ({error}). Delete it.") from None
     if not isinstance(state, dict) or "model" not in state or "config" not in state:
@@ -77,11 +79,28 @@ def restore_random_state(state: Dict[str, Any]) -> None:
         torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
+# Keys that checkpoints of earlier versions lack; other keys identify the same things there.
+_RECENT = ("teacher_layer", "tokenizer")
+_DEFAULTS = {"model": ModelConfig, "system": TransferSettings}
+
+
+def _with_defaults(config: Dict[str, Any]) -> Dict[str, Any]:
+    """The configuration with the fields that its version did not have."""
+    filled = dict(config)
+    for key, kind in _DEFAULTS.items():
+        if isinstance(config.get(key), dict):
+            defaults = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
+            filled[key] = {**defaults, **config[key]}
+    return filled
+
+
 def check_same_config(path: PathLike, found: Dict[str, Any], expected: Dict[str, Any]) -> None:
     """Raises GmotError naming each key of two configurations that differ."""
+    found, expected = _with_defaults(found), _with_defaults(expected)
+    absent = [key for key in _RECENT if key not in found or key not in expected]
     differing = [
         f"{key}: {found.get(key)!r} there, {expected.get(key)!r} asked for"
-        for key in sorted(set(found) | set(expected))
+        for key in sorted({*found, *expected}.difference(absent))
         if found.get(key) != expected.get(key)
     ]
     if differing:
@@ -156,13 +175,27 @@ def start_from(
     return known_by
 
 
-def average_states(states: List[Dict[str, torch.Tensor]]) -> Dict[str, torch.Tensor]:
-    """Mean of the floating-point entries (in float64); others are taken from the last."""
-    averaged = dict(states[-1])
-    for key, value in averaged.items():
-        if value.is_floating_point():
-            total = sum(state[key].double() for state in states)
-            averaged[key] = (total / len(states)).to(value.dtype)
+def average_states(states: Iterable[Dict[str, torch.Tensor]]) -> Dict[str, torch.Tensor]:
+    """Mean of the floating-point entries (in float64); others are taken from the first.
+
+    Of an iterator that makes states, one is in memory at a time.
+    """
+    averaged: Dict[str, torch.Tensor] = {}
+    dtypes: Dict[str, torch.dtype] = {}
+    count = 0
+    for state in states:
+        for key, value in state.items():
+            if count == 0:
+                dtypes[key] = value.dtype
+                to = torch.float64 if value.is_floating_point() else value.dtype
+                averaged[key] = value.to(to, copy=True)
+            elif value.is_floating_point():
+                averaged[key] += value
+        count += 1
+        del state, value  # before the next one is read
+    for key, dtype in dtypes.items():
+        if dtype.is_floating_point:
+            averaged[key] = (averaged[key] / count).to(dtype)
     return averaged
 
 
@@ -174,7 +207,8 @@ def load_for_decoding(
     Args:
       exp_dir: folder of one system.
       epoch: the last epoch to use; None is the last there is.
-      avg: how many epochs to average.
+      avg: how many epochs to average. They are read one after the other, on the CPU.
+      device: of the model.
     Returns:
       The model in evaluation mode, and the configuration it was trained with
       (with ``epoch`` and ``avg`` filled in).
@@ -192,11 +226,17 @@ def load_for_decoding(
             f"{exp_dir}: --epoch {epoch} --avg {avg} needs epochs {wanted}, {absent} are not "
             f"there (found {found}). Lower --avg, or train with a larger --keep-last."
         )
-    states = [read_checkpoint(epoch_path(exp_dir, n), device) for n in wanted]
-    for n, state in zip(wanted, states):
-        check_same_config(epoch_path(exp_dir, n), state["config"], states[-1]["config"])
-    config = dict(states[-1]["config"], epoch=epoch, avg=avg)
+    config: Dict[str, Any] = {}
+
+    def weights(path: Path) -> Dict[str, torch.Tensor]:
+        state = read_checkpoint(path)
+        config.update(config or state["config"])
+        check_same_config(path, state["config"], config)
+        return state["model"]
+
+    averaged = average_states(weights(epoch_path(exp_dir, n)) for n in reversed(wanted))
+    config.update(epoch=epoch, avg=avg)
     model = CtcModel(ModelConfig.from_dict(config["model"]))
-    model.load_state_dict(average_states([state["model"] for state in states]))
+    model.load_state_dict(averaged)
     logging.info("%s: epochs %d to %d averaged", exp_dir, wanted[0], wanted[-1])
     return model.to(device).eval(), config

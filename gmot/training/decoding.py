@@ -17,6 +17,7 @@ from gmot.result_files import update_results, write_result_files
 from gmot.text.tokens import TokenTable, WordTable
 from gmot.training.checkpoint import load_for_decoding
 from gmot.training.environment import choose_device, command, environment
+from gmot.training.history import runs_behind
 
 
 def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
@@ -44,6 +45,13 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
             f"({tokens.fingerprint}, trained with {config.get('tokens')}). "
             "Give the --lang-dir of the training."
         )
+    known_as = config.get("tokenizer")  # earlier checkpoints did not record it
+    if decoder.plm is not None and known_as not in (None, decoder.plm.tokenizer.fingerprint):
+        logging.warning(
+            "plm-rescoring: the tokenizer of --teacher %s is not that of the training's teacher; "
+            "hypotheses are scored as it splits them",
+            args.teacher,
+        )
     data = AsrDataModule(
         args.fbank_dir, args.prefix, args.max_duration, num_workers=args.num_workers
     )
@@ -62,7 +70,8 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
         "seed": config.get("options", {}).get("seed"),
         "command": command(),
         "environment": environment(),
-        "training": _training(exp_dir),
+        "teacher_layer": config.get("teacher_layer"),
+        "training": {"runs": runs_behind(exp_dir, config["epoch"])},
         "device": _describe(device),
     }
     suffix = f"epoch-{config['epoch']}-avg-{config['avg']}"
@@ -256,14 +265,6 @@ class ScaleFile:
         if lacking:
             raise GmotError(f"{self.path}: no weights of {', '.join(lacking)}. {remedy}")
         return kept["weights"]
-
-
-def _training(exp_dir: Path) -> Dict[str, Any]:
-    """The command and the environment that trained the system, where it kept them."""
-    if not (exp_dir / "config.json").exists():
-        return {}
-    record = read_json(exp_dir / "config.json")
-    return {key: record.get(key) for key in ("command", "environment")}
 
 
 def _describe(device: torch.device) -> str:

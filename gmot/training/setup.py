@@ -5,22 +5,24 @@ import datetime
 import json
 import logging
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Dict, Iterable, Optional, Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
-from gmot.common import GmotError, fingerprint, setup_logging, write_json
+from gmot.common import GmotError, fingerprint, setup_logging
 from gmot.data.datamodule import AsrDataModule
 from gmot.data.features import load_cmvn
 from gmot.model.ctc_model import CtcModel, ModelConfig
 from gmot.model.subsampling import output_length
-from gmot.teacher import FeatureStore, TeacherTokenizer
+from gmot.teacher import FeatureStore, TeacherTokenizer, teacher_size
 from gmot.text.tokens import TokenTable
 from gmot.training.checkpoint import start_from
-from gmot.training.environment import choose_device, command, environment
+from gmot.training.environment import choose_device
+from gmot.training.history import add_run, describe_run
 from gmot.training.trainer import Trainer, TrainingOptions
 from gmot.transfer.systems import TransferSettings, get_system
 
@@ -38,14 +40,6 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
     exp_dir = Path(args.exp_dir)
     setup_logging(log_file=exp_dir / "log" / f"log-train-{stamp}")
     trainer = make_trainer(args, free)
-    record = {
-        "command": command(),
-        "arguments": vars(args),
-        "environment": environment(),
-        "config": trainer.config,
-    }
-    for name in ("command", "arguments", "environment"):
-        logging.info("%s: %s", name, json.dumps(record[name], ensure_ascii=False))
     logging.info(
         "%s: %.2f M parameters, of them %.2f M in the adapter; %.2f M more are in the transfer "
         "and dropped at inference",
@@ -53,8 +47,11 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
         *(_millions(part) for part in (trainer.model, trainer.model.adapter, trainer.objective)),
     )
     trainer.resume()
+    run = describe_run(args, trainer.epoch + 1)
+    for name in ("command", "arguments", "environment"):
+        logging.info("%s: %s", name, json.dumps(run[name], ensure_ascii=False))
     if trainer.epoch < args.num_epochs:
-        write_json(exp_dir / "config.json", record)
+        add_run(exp_dir, run, trainer.config)
         trainer.train()
     logging.info("%s: trained to epoch %d", exp_dir, trainer.epoch)
 
@@ -69,13 +66,18 @@ def make_trainer(args: argparse.Namespace, free: Sequence[str]) -> Trainer:
     """
     exp_dir = Path(args.exp_dir)
     settings = get_system(args.system)
+    if args.final_sinkhorn is not None:
+        settings = replace(settings, final_sinkhorn=args.final_sinkhorn)
     tokens = TokenTable.load(Path(args.lang_dir) / "tokens.txt")
     tokenizer = TeacherTokenizer(args.teacher)
-    store = _open_store(args.teacher_store, settings) if settings.transfer else None
+    store = open_store(args, settings, tokenizer) if settings.learns_from_teacher else None
     mean, std = load_cmvn(args.fbank_dir, args.prefix)
     data = AsrDataModule.from_args(args)
     texts = [cut.supervisions[0].text for cut in data.cuts(args.train_part)]
     _check_tokens(texts, tokens, tokenizer, args)
+    teacher_dim = store.dim if store else None
+    if settings.transfer and store is None:  # an adapter that learns by CTC alone
+        teacher_dim = teacher_size(args.teacher).dim
     shape = ModelConfig(
         vocab_size=len(tokens),
         num_features=len(mean),
@@ -86,7 +88,8 @@ def make_trainer(args: argparse.Namespace, free: Sequence[str]) -> Trainer:
         kernel_size=args.kernel_size,
         subsampling_channels=args.subsampling_channels,
         dropout=args.dropout,
-        teacher_dim=store.dim if store else None,
+        positions=args.positions,
+        teacher_dim=teacher_dim,
         adapter_scale=settings.adapter_scale,
     )
     # What a resumed training must share with the one it goes on with.
@@ -94,7 +97,9 @@ def make_trainer(args: argparse.Namespace, free: Sequence[str]) -> Trainer:
         "model": shape.to_dict(),
         "system": asdict(settings),
         "tokens": tokens.fingerprint,
+        "tokenizer": tokenizer.fingerprint,
         "teacher": store.fingerprint if store else None,
+        "teacher_layer": _layer(store, args.teacher) if store else None,
         # The mean and deviation of the features know them from any others.
         "data": fingerprint(mean.tolist(), std.tolist(), *texts),
         "options": {k: v for k, v in sorted(vars(args).items()) if k not in free},
@@ -103,7 +108,9 @@ def make_trainer(args: argparse.Namespace, free: Sequence[str]) -> Trainer:
         config["options"]["num_epochs"] = args.num_epochs
 
     device = choose_device(args.device, args.num_threads)
-    # Gradients full of subnormal numbers make CPUs crawl.
+    # Gradients full of subnormal numbers make CPUs crawl. numpy measures the limits of its types
+    # when they are first asked for, and warns where it finds no subnormals: it is asked before.
+    np.finfo(np.float32), np.finfo(np.float64)
     torch.set_flush_denormal(True)
     random.seed(args.seed)
     torch.manual_seed(args.seed)
@@ -146,10 +153,43 @@ def _millions(module: Optional[nn.Module]) -> float:
     return 0.0 if module is None else sum(p.numel() for p in module.parameters()) / 1e6
 
 
-def _open_store(folder: Optional[str], settings: TransferSettings) -> FeatureStore:
+def _layer(store: FeatureStore, teacher: str) -> Dict[str, int]:
+    """The layer of the features, and of how many."""
+    return {"number": store.layer, "of": store.num_layers or teacher_size(teacher).num_layers}
+
+
+def open_store(
+    args: argparse.Namespace, settings: TransferSettings, tokenizer: TeacherTokenizer
+) -> FeatureStore:
+    """The teacher's features of ``--teacher-store``.
+
+    Raises:
+      GmotError: not given, of another layer than ``--teacher-layer``, of another tokenizer
+        than that of ``--teacher``, or of a trained teacher where the control is trained.
+    """
+    folder = args.teacher_store
     if not folder:
         raise GmotError("this system needs --teacher-store (made by stage 7).")
     store = FeatureStore.open(folder)
+    if store.tokenizer is None:
+        logging.warning(
+            "%s: made by an earlier version, without its tokenizer's fingerprint: that it fits "
+            "--teacher %s is not checked. Run stage 7 again to have it checked.",
+            *(folder, args.teacher),
+        )
+    elif store.tokenizer != tokenizer.fingerprint:
+        raise GmotError(
+            f"{folder}: features of a teacher whose tokenizer is {store.tokenizer}, that of "
+            f"--teacher {args.teacher} is {tokenizer.fingerprint}: labels and features would not "
+            "belong together. Give the --teacher of stage 7, or run stages 4 and 7 with this one."
+        )
+    found = _layer(store, args.teacher)
+    wanted = found["of"] if args.teacher_layer == "last" else args.teacher_layer
+    if wanted not in (None, found["number"]):
+        raise GmotError(
+            f"{folder}: features of layer {found['number']} of {found['of']}, --teacher-layer "
+            f"asks for {wanted}. Run stage 7 again with that layer, or give the store's."
+        )
     if settings.random_teacher and not store.random_weights:
         raise GmotError(
             f"{folder}: features of a teacher that was trained, but system '{settings.name}' is "

@@ -37,6 +37,7 @@ from gmot.training.checkpoint import (
 )
 from gmot.training.metrics import Averages, TensorBoard, describe
 from gmot.training.optim import learning_rate, make_optimizer
+from gmot.training.transfer_metrics import ConvergenceMonitor, describe_progress, loss_parts
 from gmot.transfer.losses import TransferLoss, combine
 from gmot.transfer.objective import make_objective
 from gmot.transfer.systems import TransferSettings
@@ -76,7 +77,7 @@ class Trainer:
         is written into each checkpoint.
       tokens, tokenize: text -> pieces -> labels.
       train_loader, dev_loader: batches.
-      store: the teacher's features; None for a system without transfer.
+      store: the teacher's features; None for a system that learns by CTC alone.
       exp_dir: gets checkpoints, ``tensorboard/``.
     """
 
@@ -100,7 +101,7 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.objective = None
         self.parameters = list(model.parameters())
-        if settings.transfer:
+        if settings.learns_from_teacher:
             shape = model.config
             self.objective = make_objective(settings, shape.vocab_size, shape.teacher_dim)
             self.objective.to(self.device)
@@ -111,6 +112,7 @@ class Trainer:
         self.step = 0  # updates done
         self.best_loss = float("inf")
         self.last_transfer: Optional[Tuple[Batch, TransferLoss]] = None
+        self.convergence = ConvergenceMonitor(settings)
 
     # ------------------------------------------------------------------ state
 
@@ -202,15 +204,7 @@ class Trainer:
             labels,
         )
         loss = combine(ctc, transfer, self.settings)
-        parts = {
-            "ctc": ctc.mean().item(),
-            "alignment": transfer.alignment.mean().item(),
-            "transport": transfer.transport.mean().item(),
-            "node": transfer.result.node.mean().item(),
-            "edge": transfer.result.edge.mean().item(),
-            "marginal_error": transfer.result.marginal_error.mean().item(),
-        }
-        return loss, parts, transfer
+        return loss, loss_parts(ctc, transfer, self.settings), transfer
 
     # ------------------------------------------------------------------ loops
 
@@ -222,6 +216,7 @@ class Trainer:
             started = time.time()
             train = self._train_epoch(self.epoch + 1, board)
             self.epoch += 1
+            self.convergence.check(self.epoch, train)
             dev = self.evaluate()
             board.scalars("dev", dev, self.step)
             self._draw(board)
@@ -251,7 +246,7 @@ class Trainer:
                 averages.add(values, len(batch))
                 if self.step % 10 == 0:
                     board.scalars("train", values, self.step)
-                    bar.set_postfix_str(f"loss {averages.means()['loss']:.3g}", refresh=False)
+                    bar.set_postfix_str(describe_progress(averages.means()), refresh=False)
                 bar.update(len(batch))
         return averages.means()
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gmot.transfer.systems import SYSTEMS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -150,7 +152,12 @@ def later_stages(bash, corpus, tmp_path):
     calls = tmp_path / "calls"
     python.write_text(
         '#!/bin/sh\necho "$@" >>"$calls"\n'
-        'while [ $# -gt 1 ]; do if [ "$1" = --output ]; then echo "| x |" >"$2"; fi; shift; done\n'
+        "while [ $# -gt 1 ]; do\n"
+        '  if [ "$1" = --output ]; then echo "| x |" >"$2"; fi\n'
+        '  if [ "$1" = --store ]; then mkdir -p "$2"; for f in features.bin index.json; do\n'
+        '    echo x >"$2/$f"; done; fi\n'
+        "  shift\n"
+        "done\n"
     )
     python.chmod(0o755)
     markers = corpus / "data" / ".stages"
@@ -231,8 +238,10 @@ def test_configurations_name_systems_and_folders(later_stages, corpus, tmp_path)
             str(corpus), "OWN"
         ),
     ]
-    assert "--teacher-store OWN/data/teacher --exp-dir OWN/exp/baseline" in train[0]
-    assert "--teacher-store OWN/data/teacher_random --exp-dir OWN/exp/mine" in train[2]
+    assert "--teacher-store" not in train[0]
+    layer = "--teacher-layer last"
+    assert f"--teacher-store OWN/data/teacher {layer} --exp-dir" in train[1]
+    assert f"--teacher-store OWN/data/teacher_random {layer} --exp-dir OWN/exp/mine" in train[2]
     assert "--systems baseline gm_ot_setting5 mine" in calls[-1]
 
     # A configuration is made of those it builds on, and of no others.
@@ -243,6 +252,80 @@ def test_configurations_name_systems_and_folders(later_stages, corpus, tmp_path)
     (conf / "common.yaml").write_text("num-epochs: 2\n")
     train = [c for c in later_stages(*options) if c.startswith("local/train.py")]
     assert len(train) == 2
+
+
+def test_only_systems_that_learn_from_a_teacher_need_its_features(later_stages, corpus):
+    """And each kind of features is made once."""
+    markers = corpus / "data" / ".stages"
+    for name in ("teacher", "teacher_random"):
+        (markers / f"{name}.done").unlink()
+    (markers / "manifests.done").write_text("run\n")
+
+    def stores(systems):
+        calls = later_stages("--systems", systems, stage="7")
+        return [c.split("--layer ")[1] for c in calls if c.startswith("local/compute_teacher.py")]
+
+    assert stores("ctc ctc_adapter") == []
+    assert not (markers / "teacher.done").exists()
+    assert stores("ctc gm_ot hcm gm_ot_random_teacher") == [
+        "last --store OWN/data/teacher",
+        "last --store OWN/data/teacher_random --random-weights",
+    ]
+    assert stores("gm_ot") == []
+    shutil.rmtree(corpus / "exp")
+    calls = [c for c in later_stages("--systems", " ".join(SYSTEMS)) if "local/train.py" in c]
+    for settings, call in zip(SYSTEMS.values(), calls):
+        assert f"--system {settings.name} " in call
+        assert ("--teacher-store" in call) is settings.learns_from_teacher
+        assert ("data/teacher_random " in call) is settings.random_teacher
+    assert len(calls) == len(SYSTEMS)
+
+
+def test_a_layer_is_a_setting_of_its_store(later_stages, corpus):
+    """An empty value is the last layer; another layer makes another store and trains again."""
+    (corpus / "data" / ".stages" / "manifests.done").write_text("run\n")
+
+    def layers(*options):
+        calls = later_stages("--systems", "gm_ot", *options, stage="7")
+        return [
+            c.split("--layer ")[1].split()[0] if "--layer" in c else c.split()[0] for c in calls
+        ]
+
+    after = ["local/train.py", "local/decode.py", "local/summarize_results.py"]
+    assert layers() == ["last", *after]
+    assert layers() == layers("--teacher-layer", "") == layers("--teacher-layer", "last") == []
+    assert layers("--teacher-layer", "6") == ["6", *after]
+    assert layers("--teacher-layer=-1") == []
+    assert "--teacher-layer -1: " in later_stages.result.stderr
+
+
+@pytest.mark.parametrize(("recipe", "layer"), [("aishell", "last"), ("mini", "6")])
+def test_the_layer_of_every_row_of_a_recipe(bash, later_stages, tmp_path, recipe, layer):
+    """All five papers have the last layer of BERT; mini's teacher has one of its own."""
+    options = ("--venv", "none", "--stage", "7", "--stop-stage", "8")
+    data = tmp_path / recipe
+    rows = sorted(p.stem for p in (ROOT / "egs" / recipe / "conf").glob("*.yaml"))
+    rows = [row for row in rows if row not in ("common", "small", "baseline", "ctc_adapter")]
+    if recipe == "mini":
+        rows, choice = ["gm_ot"], ("--systems", "gm_ot")
+        markers = data / "small" / ".stages"
+    else:
+        choice = ("--config", " ".join(f"conf/{row}.yaml" for row in rows))
+        markers = data / ".stages"
+    markers.mkdir(parents=True)
+    for name in ("manifests", "fbank", "lang"):
+        (markers / f"{name}.done").write_text("run\n")
+    result = bash(
+        str(ROOT / "egs" / recipe / "run.sh"),
+        *(*options, *choice, "--data-dir", str(data), "--exp-dir", str(tmp_path / "exp")),
+        calls=str(tmp_path / "calls"),
+        PATH=f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+    )
+    assert result.returncode == 0, result.stderr
+    store, *trained = (tmp_path / "calls").read_text().splitlines()
+    assert store.startswith("local/compute_teacher.py") and f"--layer {layer} " in store
+    assert len(trained) == len(rows)
+    assert all(f"--teacher-layer {layer} " in call for call in trained)
 
 
 def test_a_model_is_read_after_each_configuration(later_stages, corpus):

@@ -1,4 +1,8 @@
 import random
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +22,9 @@ from gmot.training.checkpoint import (
     save_checkpoint,
     start_from,
 )
+from gmot.transfer.systems import get_system
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ModelConfig(
     vocab_size=5, d_model=16, num_heads=2, ffn_dim=16, num_layers=1, kernel_size=3,
     subsampling_channels=2,
@@ -33,10 +39,10 @@ def save_epoch(folder, epoch, model, **config):
 def test_average_of_two_by_hand():
     a = {"w": torch.tensor([1.0, 2.0]), "n": torch.tensor(3)}
     b = {"w": torch.tensor([3.0, 6.0]), "n": torch.tensor(5)}
-    mean = average_states([a, b])
+    mean = average_states(iter([b, a]))
     assert mean["w"].tolist() == [2.0, 4.0]
     assert mean["n"].item() == 5  # integer buffers are not averaged
-    assert a["w"].tolist() == [1.0, 2.0]
+    assert a["w"].tolist() == [1.0, 2.0] and b["w"].tolist() == [3.0, 6.0]
 
 
 def test_decoding_averages_the_epochs_asked_for(tmp_path):
@@ -139,3 +145,74 @@ def test_random_state_round_trip(tmp_path):
 def test_config_difference_is_explained():
     with pytest.raises(GmotError, match="a: 1 there, 2 asked for; b: None there, 3 asked for"):
         check_same_config("x.pt", {"a": 1}, {"a": 2, "b": 3})
+
+
+MEASURE = """
+import resource, sys, torch
+from gmot.training.checkpoint import load_for_decoding
+peaks = []
+for avg in (1, 10):
+    load_for_decoding(sys.argv[1], avg=avg)
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print((peaks[1] - peaks[0]) / 1024)
+"""
+
+
+def test_averaging_takes_the_memory_of_one_checkpoint(tmp_path):
+    """Ten of 12 MB, most of it the optimizer's: at once they would be 108 MB more than one."""
+    for epoch in range(1, 11):
+        state = {"model": CtcModel(CONFIG).state_dict(), "config": {"model": CONFIG.to_dict()}}
+        save_checkpoint(epoch_path(tmp_path, epoch), {**state, "optimizer": torch.ones(3 << 20)})
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tmp_path)],
+        **{"cwd": ROOT, "capture_output": True, "text": True, "timeout": 120},
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 36
+
+
+def test_fields_that_an_earlier_version_lacked_have_their_defaults():
+    """Its trainings go on, and its epochs are averaged with later ones."""
+    model = CONFIG.to_dict()
+    old = {"model": {k: v for k, v in model.items() if k != "positions"}, "system": {"name": "ctc"}}
+    now = {
+        "model": model,
+        "system": asdict(get_system("ctc")),
+        "teacher_layer": {"number": 12, "of": 12},
+        "tokenizer": "abc",
+    }
+    old["system"]["transfer"] = False
+    check_same_config("x.pt", old, now)
+    check_same_config("x.pt", now, old)
+    for key, value in (
+        ("model", {**model, "positions": "absolute"}),
+        ("system", {**now["system"], "final_sinkhorn": True}),
+    ):
+        with pytest.raises(GmotError, match=f"x.pt.*{key}: .*there, .*asked for"):
+            check_same_config("x.pt", old, {**now, key: value})
+    for key, value in (("teacher_layer", {"number": 6, "of": 12}), ("tokenizer", "xyz")):
+        with pytest.raises(GmotError, match=f"x.pt.*{key}: "):
+            check_same_config("x.pt", now, {**now, key: value})
+
+
+def test_absolute_positions_are_loaded_averaged_and_started_from(tmp_path):
+    shape = replace(CONFIG, positions="absolute")
+    models = [CtcModel(shape) for _ in range(2)]
+    for epoch, model in enumerate(models, start=1):
+        save_epoch(tmp_path, epoch, model, tokens=TOKENS.fingerprint)
+    loaded, config = load_for_decoding(tmp_path, avg=2)
+    assert loaded.config.positions == config["model"]["positions"] == "absolute"
+    weight = "encoder.blocks.0.attention.in_proj_weight"
+    expected = sum(model.state_dict()[weight] for model in models) / 2
+    torch.testing.assert_close(loaded.state_dict()[weight], expected)
+    start_from(CtcModel(shape), epoch_path(tmp_path, 1), TOKENS)
+    with pytest.raises(GmotError, match="epoch-1.pt.*does not fit"):
+        start_from(CtcModel(CONFIG), epoch_path(tmp_path, 1), TOKENS)
+
+
+def test_a_checkpoint_without_the_kind_of_positions_has_relative_ones(tmp_path):
+    model = CtcModel(CONFIG)
+    shape = {k: v for k, v in CONFIG.to_dict().items() if k != "positions"}
+    state = {"model": model.state_dict(), "config": {"model": shape}}
+    save_checkpoint(epoch_path(tmp_path, 1), state)
+    assert load_for_decoding(tmp_path)[0].config.positions == "relative"

@@ -54,6 +54,7 @@ def teacher_store(folder, texts, width=6):
         "texts": rows,
         "dim": width,
         "fingerprint": "toy",
+        "layer": 12,
         "random_weights": False,
         "rows": int(ends[-1]),
     }
@@ -64,7 +65,9 @@ def trainer(folder, dev=None, train=None, system="ctc", tokenize=list, **options
     torch.manual_seed(0)
     train = train or Batches([utterance("a", "甲乙"), utterance("b", "乙丙甲")])
     settings, config, store = get_system(system), CONFIG, None
-    if settings.transfer:
+    if settings.transfer and not settings.learns_from_teacher:
+        config = replace(CONFIG, teacher_dim=6, adapter_scale=settings.adapter_scale)
+    if settings.learns_from_teacher:
         store = teacher_store(folder, sorted({t for batch in train for t in batch.texts}))
         # As many blocks as every third of them needs to be two.
         config = replace(
@@ -159,6 +162,38 @@ def test_inference_knows_nothing_of_the_transfer(tmp_path, system):
         assert torch.equal(model(batch.features, batch.feature_lens).log_probs, expected)
     averaged, _ = load_for_decoding(tmp_path, avg=2)
     assert list(averaged.state_dict()) == list(decoded.state_dict())
+
+
+def test_the_adapter_alone_needs_no_teacher(tmp_path, monkeypatch):
+    """ctc_weight 1: no store, no transport, and the adapter learns by CTC."""
+    import gmot.transfer.losses as losses
+
+    for name in ("sinkhorn", "fused_gromov_wasserstein"):
+        monkeypatch.setattr(losses, name, None)
+    training = trainer(tmp_path, system="ctc_adapter", num_epochs=8)
+    assert training.store is None and training.objective is None
+    adapter = training.model.adapter
+    before = [p.detach().clone() for p in adapter.parameters()]
+    first = training.evaluate()
+    training.train()
+    assert training.evaluate()["loss"] < first["loss"] and training.last_transfer is None
+    assert not any(torch.equal(old, new) for old, new in zip(before, adapter.parameters()))
+    resumed = trainer(tmp_path, system="ctc_adapter", num_epochs=8)
+    resumed.resume()
+    assert resumed.epoch == 8
+
+
+def test_transport_that_does_not_converge_is_told(tmp_path, caplog):
+    """In every epoch's line, and by one warning."""
+    training = trainer(tmp_path, system="cma_ot")
+    training.settings = replace(training.settings, tolerance=0.0)
+    training.convergence.settings = training.settings
+    with caplog.at_level("INFO"):
+        training.train()
+    warnings = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert len(warnings) == 1 and "100.0 %" in warnings[0].getMessage()
+    epochs = [r.getMessage() for r in caplog.records if r.getMessage().startswith("epoch ")]
+    assert sum("above_tolerance 1" in line for line in epochs) == 2
 
 
 def test_a_text_is_tokenized_once(tmp_path):

@@ -1,0 +1,74 @@
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gmot.training.transfer_metrics import (
+    ABOVE_TOLERANCE,
+    ConvergenceMonitor,
+    describe_progress,
+    loss_parts,
+)
+from gmot.transfer import get_system, transport_loss
+
+
+def transfer(settings):
+    torch.manual_seed(0)
+    h, z = torch.randn(4, 30, 8), torch.randn(4, 6, 8)
+    return transport_loss(h, z, [30, 20, 10, 5], [6, 5, 4, 3], settings)
+
+
+@pytest.mark.parametrize("name", ["gm_ot", "tot_setting1", "uot"])
+def test_the_share_of_utterances_above_the_tolerance(name):
+    settings = replace(get_system(name), backend="torch")
+    loss = transfer(settings)
+    errors = loss.result.marginal_error.sort().values
+    assert errors[0] < errors[-1]
+    for tolerance, share in ((errors[1].item(), 0.5), (errors[-1].item(), 0.0), (0.0, 1.0)):
+        parts = loss_parts(torch.ones(4), loss, replace(settings, tolerance=tolerance))
+        assert parts[ABOVE_TOLERANCE] == share
+    assert parts["marginal_error"] == pytest.approx(errors.mean().item())
+    assert parts["alignment"] == pytest.approx(loss.alignment.mean().item())
+    assert (parts["ctc"], parts["node"]) == (1.0, pytest.approx(loss.result.node.mean().item()))
+
+
+def test_hcms_iterations_are_part_of_its_method():
+    settings = get_system("gm_ot")
+    loss = transfer(settings)
+    assert ABOVE_TOLERANCE not in loss_parts(torch.ones(4), loss, get_system("hcm"))
+
+
+def test_the_device_is_asked_once(monkeypatch):
+    settings = get_system("gm_ot")
+    loss = transfer(settings)
+    asked = []
+    for name in ("item", "tolist", "__float__", "__bool__", "cpu", "numpy"):
+        original = getattr(torch.Tensor, name)
+
+        def spy(self, *arguments, original=original, name=name):
+            asked.append(name)
+            return original(self, *arguments)
+
+        monkeypatch.setattr(torch.Tensor, name, spy)
+    loss_parts(torch.ones(4), loss, settings)
+    assert asked == ["tolist"]
+
+
+def test_a_warning_once_per_run(caplog):
+    monitor = ConvergenceMonitor(get_system("tot"))
+    with caplog.at_level(logging.WARNING):
+        for epoch, share in ((1, 0.01), (2, 0.042), (3, 0.5)):
+            monitor.check(epoch, {ABOVE_TOLERANCE: share, "marginal_error": 2e-3, "loss": 1.0})
+        monitor.check(4, {"loss": 1.0})
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert record.levelname == "WARNING"
+    for fact in ("epoch 2", "4.2 %", "0.0001", "0.002", "'tot'", "max_inner"):
+        assert fact in message
+
+
+def test_the_progress_bar_tells_it():
+    assert describe_progress({"loss": 1.5, ABOVE_TOLERANCE: 0.0}) == "loss 1.5"
+    assert describe_progress({"loss": 1.5}) == "loss 1.5"
+    assert "2.5%" in describe_progress({"loss": 1.5, ABOVE_TOLERANCE: 0.025})
