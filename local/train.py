@@ -60,7 +60,9 @@ def get_parser() -> ArgumentParser:
         help="the lang folder of --init-from, where its tokens are others: outputs for tokens of "
         "both are taken over",
     )
-    group.add_argument("--base-lr", type=float, default=0.001, help="highest learning rate")
+    group.add_argument(
+        "--base-lr", type=float, default=0.001, help="highest learning rate; 0.002 in UOT"
+    )
     group.add_argument("--warmup-steps", type=int, default=20000, help="updates")
     group.add_argument("--schedule", choices=("noam", "cosine"), default="noam")
     group.add_argument("--weight-decay", type=float, default=0.0)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_bert import save_small_bert
 
 from gmot.common import GmotError, write_json
 from gmot.decode.k2_import import k2_available
@@ -242,6 +243,27 @@ def test_scales_of_another_run_are_refused(data, tmp_path):
         decode(data, **{**options, "graph-dir": graphs})
     with pytest.raises(GmotError, match="no weights of nbest-rescoring"):
         decode(data, **{**options, "decoding-methods": "nbest-rescoring"})
+
+
+@pytest.mark.skipif(not k2_available(), reason="needs k2")
+def test_another_tokenizer_than_the_trainings_is_told(data, tmp_path, caplog):
+    """plm-rescoring may have another language model; the tokenizer shows that it is another."""
+    pytest.importorskip("transformers")
+    from gmot.teacher import TeacherTokenizer
+
+    bert = save_small_bert(tmp_path / "bert", list("今天气好"), "BertForMaskedLM")
+    exp_dir = tmp_path / "ctc"
+    shutil.copytree(data / "exp" / "ctc", exp_dir)
+    options = {"exp-dir": exp_dir, "decoding-methods": "plm-rescoring", "teacher": bert}
+    for known_as, told in ((TeacherTokenizer(bert).fingerprint, 0), ("other", 1), (None, 0)):
+        state = torch.load(exp_dir / "epoch-2.pt")
+        state["config"]["tokenizer"] = known_as
+        torch.save(state, exp_dir / "epoch-2.pt")
+        caplog.clear()
+        decode(data, "--epoch", 2, **options)
+        warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        found = [message for message in warnings if "tokenizer" in message]
+        assert len(found) == told and all(str(bert) in message for message in found)
 
 
 def test_plm_rescoring_asks_for_a_teacher(data):
