@@ -180,7 +180,7 @@ def describe(system: str, records: Sequence[Record]) -> str:
     lines = [f"### {system}", "", f"- epochs {epoch - avg + 1} to {epoch} averaged"]
     for run in training_runs(records[0].get("training")):
         since = run.get("first_epoch", 1)
-        lines.append(f"- trained by `{run['command']}`" + _since(since, run.get("date")))
+        lines.append(f"- trained by `{run.get('command')}`" + _since(since, run.get("date")))
         if run.get("environment"):
             lines.append(f"  - {versions(run['environment'])}")
     if (records[0].get("system") or {}).get("final_sinkhorn"):

@@ -262,4 +262,4 @@ teacher_stage() { # NAME FOLDER [OPTION...]
     --store "$folder" $teacher_options "$@"
 }
 # run.sh calls it for the stores that its systems learn from.
-[ "${last_stage:-7}" -gt 7 ] || teacher_stage teacher "$data_dir/teacher"
+if [ "${last_stage:-7}" -eq 7 ]; then teacher_stage teacher "$data_dir/teacher"; fi

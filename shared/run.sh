@@ -183,8 +183,9 @@ for row in ${run_rows[@]+"${run_rows[@]}"}; do
   store_of "$row"
   case $made in *" $store_name "*) continue ;; esac
   made+="$store_name "
-  [ -z "$store_name" ] || teacher_stage "$store_name" "$data_dir/$store_name" \
-    ${store_options[@]+"${store_options[@]}"}
+  if [ -n "$store_name" ]; then
+    teacher_stage "$store_name" "$data_dir/$store_name" ${store_options[@]+"${store_options[@]}"}
+  fi
 done
 
 settings_of num_epochs

@@ -12,29 +12,35 @@ from gmot.training.environment import command, environment
 NAME = "config.json"
 
 
-def describe_run(args: argparse.Namespace, first_epoch: int) -> Dict[str, Any]:
+def describe_run(args: argparse.Namespace) -> Dict[str, Any]:
     """What led to this process: date, command, options, commit and versions.
 
     Args:
       args: the options of ``local/train.py``.
-      first_epoch: the first that it trains, from 1.
     """
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "first_epoch": first_epoch,
         "command": command(),
         "arguments": vars(args),
         "environment": environment(),
     }
 
 
-def add_run(exp_dir: PathLike, run: Dict[str, Any], config: Dict[str, Any]) -> None:
+def add_run(
+    exp_dir: PathLike, run: Dict[str, Any], first_epoch: int, config: Dict[str, Any]
+) -> None:
     """Append a run to ``config.json``: ``runs``, oldest first, and the common ``config``.
 
+    Args:
+      exp_dir: folder of the system.
+      run: made by :func:`describe_run`.
+      first_epoch: the first that it trains, from 1.
+      config: of the training, the same in all its runs.
     Raises:
       GmotError: the file is there and is not such a file.
     """
-    write_json(Path(exp_dir) / NAME, {"config": config, "runs": [*_runs(exp_dir), run]})
+    runs = [*_runs(exp_dir), {"first_epoch": first_epoch, **run}]
+    write_json(Path(exp_dir) / NAME, {"config": config, "runs": runs})
 
 
 def runs_behind(exp_dir: PathLike, epoch: int) -> List[Dict[str, Any]]:

@@ -23,7 +23,8 @@ def learning_rate(
       step: counts from 1.
       progress: share of the training that is done, 0 to 1.
       base_lr: the highest rate, about reached at the end of the warm-up.
-      warmup_steps: updates of linear rise; 20,000 in the papers.
+      warmup_steps: updates of linear rise; 20,000 in the papers, of batches that they do not
+        name.
       schedule: ``noam`` falls with 1/sqrt(step), needs no end and is how we read the
         papers' "schedule with 20,000 warm-up steps"; ``cosine`` falls to 0 at the end
         of the training, for short ones.

@@ -40,6 +40,9 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
     exp_dir = Path(args.exp_dir)
     setup_logging(log_file=exp_dir / "log" / f"log-train-{stamp}")
     trainer = make_trainer(args, free)
+    run = describe_run(args)
+    for name in ("command", "arguments", "environment"):
+        logging.info("%s: %s", name, json.dumps(run[name], ensure_ascii=False))
     logging.info(
         "%s: %.2f M parameters, of them %.2f M in the adapter; %.2f M more are in the transfer "
         "and dropped at inference",
@@ -47,11 +50,8 @@ def train(args: argparse.Namespace, free: Sequence[str]) -> None:
         *(_millions(part) for part in (trainer.model, trainer.model.adapter, trainer.objective)),
     )
     trainer.resume()
-    run = describe_run(args, trainer.epoch + 1)
-    for name in ("command", "arguments", "environment"):
-        logging.info("%s: %s", name, json.dumps(run[name], ensure_ascii=False))
     if trainer.epoch < args.num_epochs:
-        add_run(exp_dir, run, trainer.config)
+        add_run(exp_dir, run, trainer.epoch + 1, trainer.config)
         trainer.train()
     logging.info("%s: trained to epoch %d", exp_dir, trainer.epoch)
 

@@ -51,6 +51,7 @@ CLEAR = 0.5  # a mean rank correlation that is an effect
 # The stationary point of the entropic objective that a system descends.
 CONVERGED = {
     "method": "projected_gradient",
+    "final_sinkhorn": False,
     "max_outer": 2000,
     "max_inner": 1000,
     "tolerance": 1e-5,
@@ -232,10 +233,11 @@ def sweep_report(trained: TrainedTransport, drawn: str, rows: Sequence[Row], pic
         f"utterances of all lengths, the picture shows {drawn}. The encoder was trained with this "
         "transport; that of the paper's study was trained with CTC and held. "
         f"Solver: {solver.method}, at most {solver.max_outer} steps of {solver.max_inner} Sinkhorn "
-        f"iterations, tolerance {solver.tolerance:g}. rho = 0 where alpha is varied is ours; "
-        "beta is the system's where it is not varied. A larger alpha adds edges and takes weight "
-        "from the nodes; where beta falls as (1 - alpha), it adds edges only: that part is no "
-        "row of the paper.",
+        f"iterations, tolerance {solver.tolerance:g}"
+        f"{', then a Sinkhorn at beta' if solver.final_sinkhorn else ''}. rho = 0 where alpha is "
+        "varied is ours; beta is the system's where it is not varied. A larger alpha adds edges "
+        "and takes weight from the nodes; where beta falls as (1 - alpha), it adds edges only: "
+        "that part is no row of the paper.",
         "evenness: entropy of the tokens' frames (of the argmax) by its maximum; variation: "
         "coefficient of variation of their number; backward: share of steps to an earlier token; "
         "diagonal: mean distance to it; entropy of the plan in nats; diffuseness: the same by its "

@@ -16,7 +16,7 @@ def run(first_epoch, command):
 def test_every_run_is_kept(tmp_path):
     for first_epoch in (1, 4):
         args = argparse.Namespace(num_epochs=first_epoch + 2, seed=1)
-        add_run(tmp_path, describe_run(args, first_epoch), {"tokens": "abc"})
+        add_run(tmp_path, describe_run(args), first_epoch, {"tokens": "abc"})
     kept = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert kept["config"] == {"tokens": "abc"}
     first, second = kept["runs"]
@@ -33,12 +33,16 @@ def test_results_know_the_runs_that_made_their_epochs(tmp_path):
     def behind(epoch):
         return [one["command"] for one in runs_behind(tmp_path, epoch)]
 
-    add_run(tmp_path, run(1, "a"), {})  # stopped before an epoch was finished
-    add_run(tmp_path, {**run(1, "b"), "arguments": {}}, {})
-    add_run(tmp_path, run(4, "c"), {})
+    def add(first_epoch, command):
+        made_by = {"date": "today", "command": command, "arguments": {"seed": 1}}
+        add_run(tmp_path, made_by, first_epoch, {})
+
+    add(1, "a")  # stopped before an epoch was finished
+    add(1, "b")
+    add(4, "c")
     assert (behind(3), behind(4), behind(9)) == (["b"], ["b", "c"], ["b", "c"])
     assert all("arguments" not in one for one in runs_behind(tmp_path, 9))
-    add_run(tmp_path, run(1, "d"), {})  # the checkpoints were removed
+    add(1, "d")  # the checkpoints were removed
     assert behind(9) == ["d"]
 
 
@@ -46,7 +50,7 @@ def test_the_record_of_an_earlier_version_is_the_first_run(tmp_path):
     old = {"command": "old", "arguments": {"seed": 1}, "environment": {"commit": "abc"}}
     write_json(tmp_path / "config.json", {**old, "config": {}})
     assert runs_behind(tmp_path, 2) == [{"command": "old", "environment": {"commit": "abc"}}]
-    add_run(tmp_path, run(3, "new"), {})
+    add_run(tmp_path, {"command": "new"}, 3, {})
     assert [one["command"] for one in runs_behind(tmp_path, 5)] == ["old", "new"]
     kept = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert kept["runs"][0] == old

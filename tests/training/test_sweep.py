@@ -40,6 +40,18 @@ def series(row, name):
     return torch.stack([getattr(panel.measures, name) for panel in row.panels])
 
 
+def test_a_last_sinkhorn_is_part_of_the_systems_own_solver():
+    """And not of the converged one: its plans are those of a system without."""
+    grids = {"alpha": [0.1, 0.5], "rho": [0, 0.3], "beta": [0.3, 1]}
+    systems = [replace(get_system("gm_ot"), final_sinkhorn=last) for last in (False, True)]
+    for converged, same in ((False, False), (True, True)):
+        one, two = (
+            series(sweep(s, [speech_like(0)], grids, converged=converged)[2], "entropy")
+            for s in systems
+        )
+        assert torch.equal(one, two) is same and (one <= two).all()
+
+
 def test_larger_rho_moves_every_plan_to_the_diagonal(rows):
     assert [panel.value for panel in rows["rho"].panels] == GRIDS["rho"]
     assert (series(rows["rho"], "diagonal").diff(dim=0) < 0).all()
