@@ -24,6 +24,8 @@ from gmot.ot.problem import Problem
 from gmot.ot.task import Task
 
 _MAX_ITERATIONS = 200
+# A GPU has to wait for the answer whether it has converged: asked once per so many iterations.
+_CHECK_INTERVAL = 10
 _RELATIVE_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-11}
 
 
@@ -70,11 +72,12 @@ def _adjoint(
 ) -> Tensor:
     """Pi(Lambda)."""
     weight = weight * task.edges_a.sign * task.edges_b.sign
-    for _ in range(_MAX_ITERATIONS):
+    interval = 1 if moved.device.type == "cpu" else _CHECK_INTERVAL
+    for iteration in range(1, _MAX_ITERATIONS + 1):
         product = task.edges_b.product(moved).transpose(1, 2)
         product = task.edges_a.product(product).transpose(1, 2)
         last, moved = moved, tangent.project(gradient + weight * product)
-        if moved.device.type == "cpu":  # a GPU would have to wait for the answer
+        if iteration % interval == 0:
             change = (moved - last).abs().sum((1, 2))
             if bool((change <= _RELATIVE_TOLERANCE[moved.dtype] * moved.abs().sum((1, 2))).all()):
                 break
@@ -101,13 +104,14 @@ class _Tangent:
         laplacian = torch.diag_embed(degrees.masked_fill(alone, 1) + 1e-12 * scale) - shared
         present = (~alone).double()
         constant = scale.unsqueeze(2) * present.unsqueeze(2) * present.unsqueeze(1)
-        self.laplacian = laplacian + constant / plan.size(2)
+        # Not singular, so there is no error to check, for which a GPU would have to wait.
+        self.factors = torch.linalg.lu_factor_ex(laplacian + constant / plan.size(2))[:2]
 
     def project(self, x: Tensor) -> Tensor:
         """Pi(x), (N, T, L)."""
         weighted = self.plan * x
         row_sums = weighted.sum(2, keepdim=True)
         right = weighted.sum(1) - (self.conditional * row_sums).sum(1)
-        v = torch.linalg.solve(self.laplacian, right.double().unsqueeze(2)).to(x.dtype)
+        v = torch.linalg.lu_solve(*self.factors, right.double().unsqueeze(2)).to(x.dtype)
         u_rows = row_sums - torch.bmm(self.plan, v)
         return weighted - self.conditional * u_rows - self.plan * v.transpose(1, 2)

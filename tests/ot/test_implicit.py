@@ -115,6 +115,28 @@ def test_it_agrees_with_unrolling():
     torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-8)
 
 
+def test_one_factorisation_per_backward(monkeypatch):
+    """The adjoint iterations solve with the factors, and factor nothing again."""
+    calls = {"lu_factor_ex": 0, "lu_solve": 0, "solve": 0}
+
+    def counted(name, function):
+        def call(*arguments, **options):
+            calls[name] += 1
+            return function(*arguments, **options)
+
+        return call
+
+    for name in calls:
+        monkeypatch.setattr(torch.linalg, name, counted(name, getattr(torch.linalg, name)))
+    x, y, loss = features()
+    leaf = torch.cdist(x, y).requires_grad_()
+    result = fused_gromov_wasserstein(
+        leaf, torch.cdist(x, x), torch.cdist(y, y), epsilon=2.0, plan_gradient="implicit"
+    )
+    (result.plan * loss).sum().backward()
+    assert calls["lu_factor_ex"] == 1 and calls["solve"] == 0 and calls["lu_solve"] > 2
+
+
 def test_float32_and_small_epsilon_stay_finite():
     x, y, loss = features()
     leaf = torch.cdist(x, y).float().requires_grad_()
