@@ -27,16 +27,19 @@ EDGES = ("cosine", "temporal", "blend")
 POSITIONAL = ("gm_ot", "tot")
 
 
-def inverse_norms(x: Tensor) -> Tensor:
-    """(N, T): 1 / |x_i|, and 0 for a zero vector, with gradient zero there."""
-    squares = x.square().sum(2)
-    zero = squares == 0
-    return squares.masked_fill(zero, 1).rsqrt().masked_fill(zero, 0)
-
-
 def unit(x: Tensor) -> Tensor:
-    """(N, T, D): each vector by its length; a zero vector stays, and gets no gradient."""
-    return x * inverse_norms(x).unsqueeze(2)
+    """Vectors (N, T, D) divided by their lengths; tiny and huge ones too: no square overflows.
+
+    A zero vector stays zero and gets no gradient. Nor does one whose largest entry is below
+    2e-35 in float32 (4e-278 in float64): the derivative, 1 / |x|, would overflow.
+    """
+    largest = x.detach().abs().amax(2, keepdim=True)
+    x = torch.where(largest < torch.finfo(x.dtype).max ** -0.9, x.detach(), x)
+    zero = largest == 0
+    # A constant factor, though it depends on x: the result does not depend on it.
+    x = x / largest.masked_fill(zero, 1)
+    inverse = x.square().sum(2, keepdim=True).masked_fill(zero, 1).rsqrt()
+    return x * inverse.masked_fill(zero, 0)
 
 
 def cosine_distance(x: Tensor, y: Optional[Tensor] = None) -> Tensor:

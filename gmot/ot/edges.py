@@ -1,7 +1,7 @@
 """Edges of a graph: matrices, and structured ones that need none.
 
-Gromov-Wasserstein asks three things of edges C: their product with a plan, the energy
-sum C_ij^2 w_i w_j, and the gradients of both. Gradients are closed forms that need the plan alone
+Gromov-Wasserstein needs of edges C: the product with a plan, the product of C o C with a vector,
+and the gradients of both. Gradients are closed forms that need the plan alone
 (:func:`edge_term`): no step of the solver is kept.
 """
 
@@ -53,9 +53,13 @@ class Edges:
         product = operator.product(plan)
         return product if operator.sign > 0 else plan.sum(2, keepdim=True) - product
 
-    def energy(self, weights: Tensor) -> Tensor:
-        """(N,) sum C_ij^2 w_i w_j."""
+    def square_product(self, weights: Tensor) -> Tensor:
+        """(N, T) weights times C o C, the squares of the edges: (N, T), never negative."""
         raise NotImplementedError
+
+    def energy(self, weights: Tensor) -> Tensor:
+        """(N,) sum C_ij^2 w_i w_j, never negative."""
+        return (self.square_product(weights) * weights).sum(1)
 
     def pullback(self, weights: Optional[Tensor], left: Tensor, right: Tensor) -> Optional[Tensor]:
         """Gradient of energy(weights) + <left C, right> with respect to ``parameter``.
@@ -86,8 +90,8 @@ class DenseEdges(Edges):
     def operator(self) -> Operator:
         return DenseOperator(1.0, self.parameter)
 
-    def energy(self, weights: Tensor) -> Tensor:
-        return _quadratic(self.parameter.square(), weights)
+    def square_product(self, weights: Tensor) -> Tensor:
+        return _vector_product(weights, self.parameter.square())
 
     def pullback(self, weights: Optional[Tensor], left: Tensor, right: Tensor) -> Tensor:
         return _matrix_gradient(self.parameter, weights, left, right)
@@ -119,9 +123,7 @@ class CosineEdges(Edges):
     def operator(self) -> Operator:
         if self.is_factored:
             return FactoredOperator(-1.0, self.parameter)
-        if torch.is_grad_enabled() and self.parameter.requires_grad:
-            return DenseOperator(-1.0, torch.bmm(self.parameter, self.parameter.transpose(1, 2)))
-        return DenseOperator(-1.0, self.gram)
+        return DenseOperator(-1.0, self._cosines())
 
     @property
     def is_factored(self) -> bool:
@@ -136,19 +138,25 @@ class CosineEdges(Edges):
             self._gram = torch.bmm(units, units.transpose(1, 2))
         return self._gram
 
-    def energy(self, weights: Tensor) -> Tensor:
-        # (1 - s)^2 = 1 - 2 s + s^2
-        units = self.parameter.detach()
-        mean = torch.bmm(weights.unsqueeze(1), units)
-        if self.is_factored:
-            squares = self._moment(weights).square().sum((1, 2))
-        else:
-            squares = _quadratic(self.gram.square(), weights)
-        return weights.sum(1).square() - 2 * mean.square().sum((1, 2)) + squares
+    def _cosines(self) -> Tensor:
+        """(N, T, T), differentiable where gradients are recorded."""
+        if torch.is_grad_enabled() and self.parameter.requires_grad:
+            return torch.bmm(self.parameter, self.parameter.transpose(1, 2))
+        return self.gram
+
+    def square_product(self, weights: Tensor) -> Tensor:
+        if not self.is_factored:
+            return _vector_product(weights, (1 - self._cosines()).square())
+        # (1 - s)^2 = 1 - 2 s + s^2 cancels where all vectors are alike.
+        units = self.parameter
+        mean = torch.bmm(weights.unsqueeze(1), units).transpose(1, 2)
+        squares = (torch.bmm(units, self._moment(weights)) * units).sum(2)
+        product = weights.sum(1, keepdim=True) - 2 * torch.bmm(units, mean).squeeze(2) + squares
+        return product.clamp_min(0)
 
     def _moment(self, weights: Tensor) -> Tensor:
         """(N, D, D) sum_i w_i x_i x_i^T."""
-        units = self.parameter.detach()
+        units = self.parameter
         return torch.bmm(units.transpose(1, 2), units * weights.unsqueeze(2))
 
     def pullback(self, weights: Optional[Tensor], left: Tensor, right: Tensor) -> Tensor:
@@ -212,28 +220,16 @@ class TemporalEdges(Edges):
         sign = -1.0 if self.kernel in ("exponential", "window") else 1.0
         return TemporalOperator(sign, self.kernel, self.steps)
 
-    def energy(self, weights: Tensor) -> Tensor:
-        def form(kernel: str, steps: Tensor) -> Tensor:
-            product = TemporalOperator(1.0, kernel, steps).product(weights.unsqueeze(1))
-            return (product.squeeze(1) * weights).sum(1)
-
-        mass = weights.sum(1).square()
-        if self.kernel == "exponential":
-            steps = self.steps
-            return mass - 2 * form("exponential", steps) + form("exponential", steps / 2)
-        if self.kernel == "window":
-            return mass - form("window", self.steps)
-        if self.kernel == "absolute":
-            return form("squared", self.steps)
-        return self.operator().fourth_power(weights)
+    def square_product(self, weights: Tensor) -> Tensor:
+        return self.operator().square_product(weights)
 
     def pullback(self, weights: Optional[Tensor], left: Tensor, right: Tensor) -> None:
         return None
 
 
-def _quadratic(matrix: Tensor, weights: Tensor) -> Tensor:
-    """(N,) w^T matrix w."""
-    return (torch.bmm(weights.unsqueeze(1), matrix).squeeze(1) * weights).sum(1)
+def _vector_product(weights: Tensor, matrix: Tensor) -> Tensor:
+    """(N, T) times (N, T, T): (N, T)."""
+    return torch.bmm(weights.unsqueeze(1), matrix).squeeze(1)
 
 
 def _matrix_gradient(
@@ -250,17 +246,22 @@ def _matrix_gradient(
 class _EdgeTerm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, parameter_a, parameter_b, edges_a: Edges, edges_b: Edges, plan: Tensor):
-        ctx.save_for_backward(plan)
-        ctx.edges = edges_a, edges_b
         upright = plan.transpose(1, 2)
         cross = (edges_b.product(plan) * edges_a.product(upright).transpose(1, 2)).sum((1, 2))
-        return edges_a.energy(plan.sum(2)) + edges_b.energy(plan.sum(1)) - 2 * cross
+        term = edges_a.energy(plan.sum(2)) + edges_b.energy(plan.sum(1)) - 2 * cross
+        term = term.clamp_min(0)  # a sum of squares, up to rounding
+        ctx.save_for_backward(plan, term)
+        ctx.edges = edges_a, edges_b
+        return term
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor):
-        (plan,) = ctx.saved_tensors
+        plan, term = ctx.saved_tensors
         edges_a, edges_b = ctx.edges
+        # At its minimum, 0, the gradient is zero, whatever comes from above: of a square root
+        # that is infinity.
+        gradient = gradient.masked_fill(term == 0, 0)
         upright, gradient = plan.transpose(1, 2), gradient[:, None, None]
         gradients = [None, None]
         if ctx.needs_input_grad[0]:
@@ -275,7 +276,7 @@ class _EdgeTerm(torch.autograd.Function):
 def edge_term(edges_a: Edges, edges_b: Edges, plan: Tensor) -> Tensor:
     """(N,) sum_ijkl |C1_ij - C2_kl|^2 P_ik P_jl for a plan (N, T, L), with its marginals r, c.
 
-    With the plan held, dC1 = 2 (C1 o r r^T - P C2 P^T), likewise dC2; for cosine edges
-    dX = -2 dC1 X.
+    Never negative; where it is zero, so is its gradient. With the plan held,
+    dC1 = 2 (C1 o r r^T - P C2 P^T), likewise dC2; for cosine edges dX = -2 dC1 X.
     """
     return _EdgeTerm.apply(edges_a.parameter, edges_b.parameter, edges_a, edges_b, plan)

@@ -8,6 +8,7 @@ and 2 T D L; temporal T and a small multiple of T L.
 """
 
 from dataclasses import dataclass
+from math import comb
 
 import torch
 from torch import Tensor
@@ -60,11 +61,43 @@ class TemporalOperator(Operator):
     def product(self, plan: Tensor) -> Tensor:
         return _PRODUCTS[self.kernel](plan, self.steps.to(plan.dtype))
 
-    def fourth_power(self, weights: Tensor) -> Tensor:
-        """(N,) sum (d / steps)^4 w_i w_j, from five moments."""
-        t = _positions(weights.unsqueeze(1), self.steps.to(weights.dtype)).squeeze(1)
-        m0, m1, m2, m3, m4 = ((weights * t**k).sum(1) for k in range(5))
-        return 2 * m0 * m4 - 8 * m1 * m3 + 6 * m2.square()
+    def square_product(self, weights: Tensor) -> Tensor:
+        """(N, T) weights times the squares of a distance: (N, T).
+
+        The distance is the operator, or 1 - the operator for the kernels exponential and window.
+        All terms are non-negative, so nothing cancels.
+        """
+        steps = self.steps.to(weights.dtype)
+        both = torch.cat((weights, weights.flip(1)))  # from the left and from the right
+        sums = _square_sums(self.kernel, both, torch.cat((steps, steps)))
+        left, right = sums.chunk(2)
+        return left + right.flip(1)
+
+
+def _square_sums(kernel: str, weights: Tensor, steps: Tensor) -> Tensor:
+    """(N, T) sum over j < i of distance(i - j)^2 w_j."""
+    size = weights.size(1)
+    if kernel == "window":
+        sums = torch.nn.functional.pad(weights.cumsum(1), (1, 0))
+        positions = torch.arange(size, device=weights.device)
+        return sums.gather(1, (positions - _whole(steps).unsqueeze(1)).clamp(min=0))
+    # Moments sum_j y^k w_j of y = d / steps, or y = 1 - exp(-d / steps). A shift by n positions
+    # turns y into gain + decay y, so sums over 2n positions come of those over n (doubling).
+    order = 4 if kernel == "squared" else 2
+    moments = [weights] + [torch.zeros_like(weights)] * order
+    reach = 1
+    while reach < size:
+        gain = (reach / steps).unsqueeze(1)
+        decay = torch.ones_like(gain)
+        if kernel == "exponential":
+            gain, decay = -torch.expm1(-gain), torch.exp(-gain)
+        shifted = [torch.nn.functional.pad(m[:, :-reach], (reach, 0)) for m in moments]
+        moments = [
+            moment + sum(comb(k, i) * gain ** (k - i) * decay**i * shifted[i] for i in range(k + 1))
+            for k, moment in enumerate(moments)
+        ]
+        reach *= 2
+    return moments[-1]
 
 
 def _exponential(x: Tensor, steps: Tensor) -> Tensor:
