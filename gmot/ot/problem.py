@@ -229,6 +229,13 @@ def check_positive(value: float, name: str) -> None:
         raise ValueError(f"{name}: expected a finite number above 0, found {value}.")
 
 
+def check_reaches(reach_a: Optional[float], reach_b: Optional[float]) -> None:
+    """Raises ValueError unless each is None or a finite number above zero."""
+    for name, reach in (("reach_a", reach_a), ("reach_b", reach_b)):
+        if reach is not None:
+            check_positive(reach, name)
+
+
 def check_iterations(value: int, name: str) -> None:
     """Raises ValueError unless ``value`` is an integer of at least one."""
     if int(value) != value or value < 1:

@@ -10,6 +10,7 @@ from gmot.ot.problem import (
     check_choice,
     check_iterations,
     check_positive,
+    check_reaches,
     check_tolerance,
     make_problem,
     no_autocast,
@@ -71,6 +72,7 @@ def sinkhorn(
     check_positive(epsilon, "epsilon")
     check_iterations(max_iterations, "max_iterations")
     check_tolerance(tolerance)
+    check_reaches(reach_a, reach_b)
     if newton_steps:
         check_iterations(newton_steps, "newton_steps")
         if plan_gradient == "unroll":
@@ -78,9 +80,6 @@ def sinkhorn(
                 "newton_steps: unroll differentiates Sinkhorn's iterations, which have to lead "
                 "from the start to the solution; expected 0 or another plan_gradient."
             )
-    for name, reach in (("reach_a", reach_a), ("reach_b", reach_b)):
-        if reach is not None:
-            check_positive(reach, name)
     balanced = reach_a is None and reach_b is None
     if plan_gradient == "implicit" and not balanced:
         raise ValueError("plan_gradient: implicit is for balanced transport; use unroll.")

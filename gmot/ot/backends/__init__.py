@@ -15,11 +15,13 @@ from typing import Any, Optional
 
 import torch
 
+from gmot.ot import unbalanced
 from gmot.ot.backends import verification
 from gmot.ot.backends.newton import newton_start
 from gmot.ot.implicit import implicit_plan
 from gmot.ot.problem import Problem, check_choice
 from gmot.ot.task import Solution, Task
+from gmot.ot.unbalanced import Settings
 
 _MODULES = {
     "torch": "gmot.ot.backends.reference",
@@ -57,6 +59,23 @@ def solve_problem(
     if plan_gradient == "implicit":
         solution = solution._replace(plan=implicit_plan(problem, task, solution.plan))
     return solution
+
+
+def solve_unbalanced(
+    problem: Problem, backend: str, plan_gradient: str, settings: Settings
+) -> Solution:
+    """Solve unbalanced fused Gromov-Wasserstein, in torch whatever the backend.
+
+    Raises:
+      ValueError: an unknown backend.
+    """
+    check_choice(backend, "backend", BACKENDS)
+    if backend not in ("auto", "torch"):
+        reason = "it has no unbalanced transport with edges"
+        _log_once(logging.WARNING, f"backend {backend}: {reason}; torch solves instead")
+    unroll = plan_gradient == "unroll" and torch.is_grad_enabled()
+    with torch.set_grad_enabled(unroll):
+        return unbalanced.solve(problem, settings)
 
 
 def _module(backend: str, task: Task, unroll: bool) -> Any:
