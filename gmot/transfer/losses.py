@@ -24,7 +24,8 @@ class TransferLoss:
         if the system says so); 0 if there is none.
       alignment_mean: (N,) the same per token, in [0, 2] (of HCM, a sum over blocks).
       transport: (N,) Eq. 12, (1 - alpha) node + alpha edge with the paper's alpha; with
-        ``entropy_in_value`` all of what Sinkhorn minimises.
+        ``entropy_in_value`` all of what Sinkhorn minimises. Entropy and penalties of the
+        marginals depend on the plan alone, which is held: the gradient lacks nothing.
       result: plan and solver's values.
     """
 
@@ -82,9 +83,12 @@ def _transport(
         node_cost = node_cost + positional_cost(
             settings.positional, h_lens, z_lens, h.size(1), z.size(1), settings.rho, h.dtype
         )
+    reach_a, reach_b = settings.solver_reaches
     shared = {
         "lengths_a": h_lens,
         "lengths_b": z_lens,
+        "reach_a": reach_a,
+        "reach_b": reach_b,
         "tolerance": settings.tolerance,
         "plan_gradient": settings.plan_gradient,
         "backend": settings.backend,
@@ -97,8 +101,6 @@ def _transport(
         return sinkhorn(
             node_cost,
             epsilon=settings.epsilon / steps,
-            reach_a=settings.reach_a,
-            reach_b=settings.reach_b,
             max_iterations=settings.max_outer * settings.max_inner,
             newton_steps=settings.newton_steps,
             **shared,

@@ -26,6 +26,17 @@ def solver_convention(alpha: float, beta: float) -> Tuple[float, float]:
     objective that Eq. 13-14 descend; the paper reports Eq. 12, (1 - alpha) node + alpha edge.
     ``transport_loss`` returns the latter, made from the same parts.
 
+    KL penalties on the marginals together with edges are in none of the papers. Ours add UOT's
+    (arXiv 2509.05609, Eq. 5) to the step,
+
+      + reach_a KL(P 1 || a) + reach_b KL(P^T 1 || b),
+
+    so the solver's reach is c reach and the exponent reach / (reach + beta) stays UOT's. The
+    edge term is quadratic in P, hence so are its divergences (unbalanced Gromov-Wasserstein): at a
+    mass m of P_old the step has m beta and m reach; at mass 1 it is the above. At alpha = 0 the
+    penalties are UOT's own, linear in P: for reaches that move mass, alpha -> 0 does not
+    come to the losses at 0.
+
     Args:
       alpha: the paper's weight of the edges, in [0, 1].
       beta: the paper's entropic or proximal coefficient.
@@ -51,7 +62,8 @@ class TransferSettings:
       positional: name of the positional cost (``gmot.graphs.POSITIONAL``), or None.
       edges: name of the edges (``gmot.graphs.EDGES``).
       reach_a, reach_b: strength of UOT's KL penalties on the marginals of frames and
-        tokens (its lambda_1, lambda_2); None: they are kept exactly.
+        tokens (its lambda_1, lambda_2); None: they are kept exactly. With edges the penalties
+        are quadratic (:func:`solver_convention`).
       entropy_in_value: the transport loss contains the entropy (and penalties). Its
         gradient is the same: the plan is held.
       method: outer loop of the solver. "proximal" is Eq. 13 as written.
@@ -124,11 +136,16 @@ class TransferSettings:
                 f"system '{self.name}': block_step {self.block_step}, cross_modal_layers "
                 f"{self.cross_modal_layers}; expected 0 or more, and 1 or more."
             )
-        unbalanced = self.reach_a is not None or self.reach_b is not None
-        if self.alpha > 0 and (unbalanced or self.entropy_in_value):
+        if self.alpha > 0 and self.entropy_in_value:
             raise GmotError(
-                f"system '{self.name}': reach_a, reach_b and entropy_in_value are for transport "
-                "without edges, alpha = 0."
+                f"system '{self.name}': entropy_in_value is for transport without edges, alpha = 0."
+            )
+        unbalanced = self.reach_a is not None or self.reach_b is not None
+        if self.alpha == 0 and unbalanced and self.method == "proximal" and self.max_outer > 1:
+            raise GmotError(
+                f"system '{self.name}': reach_a and reach_b without edges (alpha = 0) are one "
+                f"Sinkhorn; found method 'proximal' with max_outer {self.max_outer}, expected "
+                "'projected_gradient' or max_outer 1."
             )
         proximal = self.objective == "transport" and self.method == "proximal"
         if self.final_sinkhorn and (unbalanced or not (self.learns_from_teacher and proximal)):
@@ -152,6 +169,12 @@ class TransferSettings:
     def epsilon(self) -> float:
         """beta in the solver's convention."""
         return solver_convention(self.alpha, self.beta)[1]
+
+    @property
+    def solver_reaches(self) -> Tuple[Optional[float], Optional[float]]:
+        """reach_a and reach_b in the solver's convention: c times the paper's."""
+        scale = 2 / (2 - self.alpha)
+        return tuple(r if r is None else scale * r for r in (self.reach_a, self.reach_b))
 
 
 def _sinkhorn(name: str, beta: float, **others: Any) -> TransferSettings:

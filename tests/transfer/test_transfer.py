@@ -10,7 +10,7 @@ from oracles import gromov
 from gmot.common import GmotError
 from gmot.transfer import SYSTEMS, combine, get_system, transport_loss
 from gmot.transfer.adapter import Adapter
-from gmot.transfer.systems import solver_convention
+from gmot.transfer.systems import TransferSettings, solver_convention
 
 H_LENS, Z_LENS = [9, 6, 4], [5, 3, 2]
 
@@ -191,7 +191,7 @@ def test_rows_that_no_paper_ran():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"alpha": 0.1, "reach_a": 1.0}, "without edges, alpha = 0"),
+        ({"reach_a": 1.0, "method": "proximal", "max_outer": 10}, "'proximal' with max_outer 10"),
         ({"alpha": 0.1, "entropy_in_value": True}, "without edges, alpha = 0"),
         ({"objective": "distillation"}, "objective 'distillation'; expected one of transport"),
         ({"block_step": -1}, "block_step -1, cross_modal_layers 5; expected 0 or more"),
@@ -268,6 +268,46 @@ def test_autocast_does_not_change_the_loss():
     assert torch.equal(found.alignment, expected.alignment)
     assert half.transport.dtype == torch.float32
     assert torch.allclose(half.transport, expected.transport, atol=2e-2)
+
+
+@pytest.mark.parametrize("method", ["proximal", "projected_gradient"])
+def test_edges_and_relaxed_marginals(method):
+    """GM-OT with UOT's penalties: finite losses and gradients, mass below 1; huge: GM-OT."""
+    base = replace(get_system("gm_ot"), alpha=0.3, beta=0.2, method=method, max_inner=200)
+    h, z = features(seed=10)
+    balanced = transport_loss(h, z, H_LENS, Z_LENS, base)
+    leaf = h.clone().requires_grad_()
+    loss = transport_loss(leaf, z, H_LENS, Z_LENS, replace(base, reach_a=0.5, reach_b=1.0))
+    (loss.alignment + loss.transport).sum().backward()
+    for x in (loss.alignment, loss.transport, loss.result.value, leaf.grad):
+        assert torch.isfinite(x).all()
+    mass = loss.result.plan.sum((1, 2))
+    assert (mass > 0.01).all() and (mass < 0.99).all()
+    huge = transport_loss(h, z, H_LENS, Z_LENS, replace(base, reach_a=1e7, reach_b=1e7))
+    for field in ("alignment", "alignment_mean", "transport"):
+        expected = getattr(balanced, field)
+        torch.testing.assert_close(getattr(huge, field), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(huge.result.plan, balanced.result.plan, atol=1e-4, rtol=0)
+
+
+def test_convention_of_reaches_is_the_step_of_the_docstring():
+    """With one marginal kept the mass is 1; one step in the papers' numbers, written out."""
+    problem = gromov.random_problem(np.random.default_rng(11), 7, 4)
+    cost, edges_a, edges_b, a, b = problem
+    settings = TransferSettings("x", alpha=0.4, beta=0.3, reach_a=0.7)
+    from gmot.ot import fused_gromov_wasserstein
+
+    reach_a, reach_b = settings.solver_reaches
+    assert reach_b is None
+    found = fused_gromov_wasserstein(
+        *problem, alpha=settings.solver_alpha, epsilon=settings.epsilon, reach_a=reach_a,
+        method="proximal", max_outer=1, max_inner=5000, tolerance=1e-14,
+    ).plan.numpy()  # fmt: skip
+    start = np.outer(a, b)
+    step = 0.6 * cost + 0.4 * gromov.tensor_product(edges_a, edges_b, start)
+    # beta KL(P || P_old) is an entropy with P_old in the cost.
+    expected = gromov.unbalanced(step - 0.3 * np.log(start), a, b, 0.3, 0.7, 1e12)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 def test_silent_frames_give_finite_gradients():
