@@ -52,7 +52,7 @@ class TransportResult:
         Its gradient with respect to costs and edges is the envelope gradient: the plan is held.
         For fused Gromov-Wasserstein
         ``value = (1 - alpha) * node + alpha * edge + epsilon * entropy``;
-        for Sinkhorn ``value = node + epsilon * entropy``, plus the KL penalties if unbalanced.
+        for Sinkhorn ``value = node + epsilon * entropy``; plus the KL penalties if unbalanced.
         """
         return self._parts.value
 
@@ -63,15 +63,18 @@ class TransportResult:
 
     @property
     def edge(self) -> Tensor:
-        """(N,) sum_ijkl |C1_ij - C2_kl|^2 P_ik P_jl, not weighted by alpha; likewise."""
+        """(N,) sum_ijkl |C1_ij - C2_kl|^2 P_ik P_jl, not weighted by alpha; likewise.
+
+        Never negative; where it is zero, so is its gradient (also that of its square root).
+        """
         return self._parts.edge
 
     @property
     def entropy(self) -> Tensor:
         """(N,) sum P log P, the negative Shannon entropy.
 
-        Unbalanced: sum P log P - P, plus the mass of ``weights_a``, which is the same thing when
-        the masses agree.
+        Unbalanced Sinkhorn: sum P log P - P, plus the mass of ``weights_a``, which is the same
+        thing when the masses agree. Unbalanced fused Gromov-Wasserstein: H of its docstring.
         """
         return self._parts.entropy
 

@@ -241,5 +241,6 @@ def _unbalanced_shape(
         active = active & (error > settings.marginal_tolerance)
         if a.device.type == "cpu" and not bool(active.any()):
             break
-    log_plan = kernel + phi.unsqueeze(2) + psi.unsqueeze(1)
-    return _Shape(log_plan - (phi + rows).logsumexp(1)[:, None, None], psi, error)
+    # Of mass 1 also where costs over epsilon exceed the precision of the exponents.
+    log_plan = (kernel + phi.unsqueeze(2) + psi.unsqueeze(1)).flatten(1).log_softmax(1)
+    return _Shape(log_plan.view_as(kernel), psi, error)

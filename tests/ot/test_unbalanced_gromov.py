@@ -1,5 +1,6 @@
 """Unbalanced fused Gromov-Wasserstein against POT, four-index sums, and finite differences."""
 
+import itertools
 import logging
 
 import numpy as np
@@ -26,16 +27,25 @@ def pot(problem, alpha, epsilon, reach_a, reach_b):
     plan, other, log = ot.gromov.fused_unbalanced_gromov_wasserstein(
         *(edges_a, edges_b, a, b), M=cost, alpha=(1 - alpha) / alpha, reg_marginals=strength,
         epsilon=epsilon / (2 * alpha), divergence="kl", unbalanced_solver="sinkhorn_log",
-        max_iter=2000, tol=1e-10, max_iter_ot=2000, tol_ot=1e-11, log=True,
+        max_iter=2000, tol=1e-9, max_iter_ot=300, tol_ot=1e-10, log=True,
     )  # fmt: skip
     assert np.abs(plan - other).sum() < 1e-8
     constant = epsilon * ((a * np.log(a)).sum() + (b * np.log(b)).sum())
     return plan, alpha * log["fugw_cost"] + constant
 
 
-@pytest.mark.parametrize("reaches", [(0.5, 1.0), (0.2, None), (None, 0.3), (3.0, 3.0)])
 @pytest.mark.parametrize(
-    "seed, alpha, mass", [(0, 0.1, 1.7), (1, 0.5, 1.0), (2, 0.9, 1.7), (3, 1.0, 1.0)]
+    "seed, alpha, mass, reaches",
+    [
+        (0, 0.1, 1.7, (0.5, 1.0)),
+        (0, 0.1, 1.0, (0.2, None)),
+        (1, 0.5, 1.7, (None, 0.3)),
+        (1, 0.5, 1.0, (0.5, 1.0)),
+        (2, 0.9, 1.7, (0.2, None)),
+        (2, 0.9, 1.0, (3.0, 3.0)),
+        (3, 1.0, 1.7, (0.2, 0.1)),
+        (3, 1.0, 1.0, (None, 0.3)),
+    ],
 )
 def test_oracle_pot(seed, alpha, mass, reaches):
     problem = unequal_problem(seed, mass=mass)
@@ -43,8 +53,8 @@ def test_oracle_pot(seed, alpha, mass, reaches):
     result = fused_gromov_wasserstein(
         *problem, alpha=alpha, epsilon=0.1, reach_a=reaches[0], reach_b=reaches[1], **EXACT
     )
-    np.testing.assert_allclose(result.plan.numpy(), plan, atol=1e-9)
-    assert result.value.item() == pytest.approx(value, abs=1e-9)
+    np.testing.assert_allclose(result.plan.numpy(), plan, atol=1e-8)
+    assert result.value.item() == pytest.approx(value, abs=1e-8)
     assert result.marginal_error <= 1e-10
 
 
@@ -241,16 +251,15 @@ def test_where_costs_outweigh_the_penalties_the_plan_is_empty():
 
 def test_extreme_scales_in_float32_stay_finite():
     problem = [torch.from_numpy(x).float() for x in unequal_problem(17)]
-    for scale in (1e-3, 1e3):
-        for epsilon in (1e-3, 10.0):
-            for reach in (1e-2, 1e2, None):
-                cost = (problem[0] * scale).requires_grad_()
-                result = fused_gromov_wasserstein(
-                    cost, *problem[1:], epsilon=epsilon, reach_a=reach, reach_b=1.0
-                )
-                result.value.backward()
-                for x in (result.plan, result.value, result.marginal_error, cost.grad):
-                    assert torch.isfinite(x).all()
+    grid = itertools.product((1e-3, 1e3), (1e-3, 10.0), (1e-2, 1e2, None), (0.0, 0.5))
+    for scale, epsilon, reach, alpha in grid:
+        cost = (problem[0] * scale).requires_grad_()
+        result = fused_gromov_wasserstein(
+            cost, *problem[1:], alpha=alpha, epsilon=epsilon, reach_a=reach, reach_b=1.0
+        )
+        result.value.backward()
+        for x in (result.plan, result.value, result.marginal_error, cost.grad):
+            assert torch.isfinite(x).all()
 
 
 def test_weights_of_absurd_range_stay_finite():
