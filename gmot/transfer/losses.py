@@ -102,7 +102,8 @@ def _transport(
             node_cost,
             epsilon=settings.epsilon / steps,
             max_iterations=settings.max_outer * settings.max_inner,
-            newton_steps=settings.newton_steps,
+            # Unrolled iterations have to lead all the way from their start.
+            newton_steps=0 if settings.plan_gradient == "unroll" else settings.newton_steps,
             **shared,
         )
     edges = unit_edges(settings.edges, h, h_lens), unit_edges(settings.edges, z, z_lens)
