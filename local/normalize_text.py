@@ -2,8 +2,10 @@
 """Normalise transcripts: standard input to standard output, line by line.
 
 Full-width forms become half-width, letters upper case; punctuation and spaces
-between Chinese characters are removed. One line in gives one line out, empty
-if nothing in it is spoken.
+between Chinese characters are removed. So are tags, which are not spoken:
+<SPOKEN_NOISE>, [noise], {BREATH} (one word), and names of sounds as (laughter),
+++noise++ or *cough*. Tags of unknown words, as <UNK>, become <unk>. Tags are counted
+in the log. One line in gives one line out, empty if nothing in it is spoken.
 """
 
 import sys
@@ -28,21 +30,31 @@ def get_parser() -> ArgumentParser:
 def main() -> None:
     args = get_parser().parse_args()
     import logging
+    from collections import Counter
 
     from gmot.common import GmotError
-    from gmot.text.normalize import normalize_text
+    from gmot.text.normalize import find_tags, normalize_text
 
+    tags: Counter = Counter()
     empty = number = 0
     for number, raw in enumerate(sys.stdin.buffer, 1):  # bytes: "\n" alone ends a line
         try:
             fields = raw.decode("utf-8").rstrip("\r\n").split(maxsplit=args.skip_fields)
         except UnicodeDecodeError as error:
             raise GmotError(f"standard input, line {number}: not UTF-8 ({error}).") from None
-        text = normalize_text("".join(fields[args.skip_fields :]), upper=not args.keep_case)
+        raw_text = "".join(fields[args.skip_fields :])
+        tags.update(find_tags(raw_text))
+        text = normalize_text(raw_text, upper=not args.keep_case)
         empty += not text
         line = " ".join([*fields[: args.skip_fields], text])
         sys.stdout.buffer.write(line.encode("utf-8") + b"\n")
     sys.stdout.buffer.flush()
+    if tags:
+        most = ", ".join(f"{tag} {count}" for tag, count in tags.most_common(10))
+        logging.info(
+            "%d tags (%d distinct: %s%s) removed, or <unk> for unknown words",
+            *(sum(tags.values()), len(tags), most, ", ..." if len(tags) > 10 else ""),
+        )
     if empty:
         logging.warning("%d of %d lines are empty after normalisation", empty, number)
 

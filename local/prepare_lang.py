@@ -45,6 +45,7 @@ def main() -> None:
     from gmot.teacher import TeacherTokenizer
     from gmot.text.lang import Lang, describe_part, read_kept
     from gmot.text.lexicon import WordList, read_word_list
+    from gmot.text.normalize import normalizer_like
 
     tokenizer = TeacherTokenizer(args.teacher)
     texts = {
@@ -56,7 +57,9 @@ def main() -> None:
             f"{args.manifest_dir}: the transcripts of '{args.train_part}' are empty. "
             "Check the text of the corpus and run the manifests stage again."
         )
-    listed = read_word_list(args.lexicon) if args.lexicon else WordList([], 0, [])
+    listed = WordList([], 0, [])
+    if args.lexicon:
+        listed = read_word_list(args.lexicon, normalizer_like(texts[args.train_part]))
     kept, its_words = [], []
     if args.init_lang_dir:
         kept, its_words = read_kept(args.init_lang_dir, tokenizer.tokenize)
@@ -94,7 +97,7 @@ def main() -> None:
     for part, found in report["parts"].items():
         logging.info(
             "%s: %d utterances, %d pieces; not among the tokens: %d pieces (%d distinct: %s); "
-            "utterances with digits or Latin letters: %d; characters that the teacher lacks: %d",
+            "utterances with digits or Latin letters: %d",
             part,
             found["utterances"],
             found["pieces"],
@@ -102,8 +105,17 @@ def main() -> None:
             len(found["oov"]),
             " ".join(list(found["oov"])[:10]) or "none",
             found["utterances_with_digits_or_latin"],
-            sum(found["lacking_in_teacher"].values()),
         )
+        lacking = found["lacking_in_teacher"]
+        if lacking:
+            logging.warning(
+                "%s: the teacher's tokenizer cannot spell %d characters or words (%d distinct: "
+                "%s%s); they are <unk>. All of them: %s",
+                *(part, sum(lacking.values()), len(lacking)),
+                ", ".join(f"{unit} {count}" for unit, count in list(lacking.items())[:10]),
+                ", ..." if len(lacking) > 10 else "",
+                Path(args.lang_dir) / "report.json",
+            )
     logging.info(
         "%s: %d tokens, %d words, %d sentences",
         args.lang_dir,

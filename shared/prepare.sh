@@ -193,7 +193,7 @@ stage 3 validate "validation and statistics" --after fbank \
 # A teacher that is a folder is known by its files, one with a hub's name by that.
 tokenizer_files=()
 weight_files=()
-for name in config.json tokenizer.json vocab.txt model.safetensors pytorch_model.bin; do
+for name in config.json tokenizer.json tokenizer_config.json vocab.txt model.safetensors pytorch_model.bin; do
   [ -f "$teacher/$name" ] || continue
   case $name in
     model.* | pytorch_model.*) weight_files+=("$teacher/$name") ;;

@@ -102,7 +102,7 @@ def test_recogs_file(tmp_path):
 
 
 def test_recogs_are_read_as_they_were_written(tmp_path):
-    refs = {**REFS, "a:b": "x'y\"z", "no text": "", "u9": "A B"}
+    refs = {**REFS, "a:b": 'X,Y"Z', "no text": "", "u9": "A B"}
     hyps = {**HYPS, "a:b": "\\", "no text": "<unk>", "u9": ""}
     write_recogs(tmp_path / "recogs.txt", refs, hyps)
     assert read_recogs(tmp_path / "recogs.txt") == ({**refs, "u9": "AB"}, hyps)
@@ -201,13 +201,13 @@ def test_errs_file(tmp_path):
         "Errors: 0 insertions, 1 deletions, 3 substitutions (0 of them homophones), "
         "over 9 reference characters (5 correct)"
     )
-    assert "u1:\t(a b->x y) c d e (*->f)" in lines
+    assert "u1:\t(A B->X Y) C D E (*->F)" in lines
     assert "u2:\t你 好 (<unk>->*)" in lines
     sections = ["PER-UTT DETAILS", "SUBSTITUTIONS", "HOMOPHONES", "DELETIONS", "INSERTIONS"]
     sections.append("PER-WORD STATS")
     starts = [lines.index(next(x for x in lines[3:] if x.startswith(s + ":"))) for s in sections]
     assert starts == sorted(starts)
-    assert "1   b -> y" in lines[starts[1] : starts[2]]
+    assert "1   B -> Y" in lines[starts[1] : starts[2]]
     assert lines[starts[3] + 1] == "1   <unk>"
     # word, correct, errors, in references, in hypotheses
     assert "<unk>   0 1 1 0" in lines[starts[5] :]

@@ -16,6 +16,7 @@ from gmot.decode.graph_set import GraphSet
 from gmot.decode.greedy import ctc_greedy_search
 from gmot.decode.methods import STEPS, graphs_needed, weightings
 from gmot.decode.prefix_beam import ctc_prefix_beam_search
+from gmot.text.normalize import join_words
 from gmot.text.tokens import TokenTable, WordTable, pieces_to_text
 
 # From every state of H every token can follow, so the best path is at the top
@@ -254,9 +255,9 @@ class Decoder:
         )
 
     def _plm(self, work: Work) -> None:
-        assert self.plm is not None
+        assert self.plm is not None and self.words is not None
         asked = [
-            [self._words_text(p.labels) for p in paths[: self.num_plm_paths]]
+            [join_words(self.words.decode(p.labels)) for p in paths[: self.num_plm_paths]]
             for paths in work["nbest"]
         ]
         scores = iter(self.plm.score([text for texts in asked for text in texts]))

@@ -3,13 +3,25 @@
 import functools
 import hashlib
 import re
-from typing import Any, Dict, List, Optional
+import unicodedata
+from typing import Any, Dict, Iterator, List, Optional
 
 from gmot.common import PathLike
 from gmot.teacher.loading import load_part
 from gmot.text.tokens import UNK
 
 METASPACE = "\u2581"  # SentencePiece's mark of a word's beginning
+
+# BERT's tokenizers split a text at spaces and on both sides of these characters, so that the
+# pieces of a text are those of its units.
+_HAN = (
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0002a6df\U0002a700-\U0002ceaf\U0002f800-\U0002fa1f"
+)
+_ACCENTS = "\u0300-\u036f"
+_UNITS = re.compile(rf"[{_HAN}]|[^\s{_HAN}]+")
+_CHARACTERS = re.compile(rf"\S[{_ACCENTS}]*")
+_PROBE = "\u4e2d\u6587 T\u6064 t \uff21 \xc9 \xe9 e ok"  # case, width, accents
 
 
 class TeacherTokenizer:
@@ -19,6 +31,10 @@ class TeacherTokenizer:
     characters itself, so its pieces are taken as they are. A SentencePiece
     tokenizer joins characters into words, which is too coarse for CTC: there
     each character is looked up by itself.
+
+    What the vocabulary lacks as it is written is looked up in other written forms
+    (:func:`written_forms`): a tokenizer with lower-case pieces alone and
+    ``do_lower_case`` off, as that of bert-base-chinese, spells ``T恤`` ``t 恤``.
 
     Args:
       folder_or_name: a Hugging Face folder, or the name of a model that
@@ -33,13 +49,13 @@ class TeacherTokenizer:
         self._vocabulary: Dict[str, int] = self._tokenizer.get_vocab()
         pieces = self._tokenizer.tokenize("\u4e2d\u6587")  # two characters, one word
         self.splits_characters = len(pieces) == 2 and METASPACE not in pieces
-        self._is_unknown = functools.lru_cache(maxsize=None)(self._lookup_unknown)
+        self._unit_pieces = functools.lru_cache(maxsize=65536)(self._look_up)
 
     def tokenize(self, text: str) -> List[str]:
         """The CTC pieces of ``text``.
 
-        What the vocabulary lacks becomes ``<unk>``, and a ``<unk>`` in the text, as
-        decoders write it, stays one.
+        What the vocabulary lacks in all written forms becomes ``<unk>``, and a ``<unk>`` in
+        the text, as in normalised transcripts, stays one.
         """
         pieces: List[str] = []
         for part in re.split(f"({UNK})", text):
@@ -47,22 +63,40 @@ class TeacherTokenizer:
         return pieces
 
     def _split(self, text: str) -> List[str]:
+        pieces = self._plain(text)
+        if UNK not in pieces:
+            return pieces
+        return [piece for unit in self._units(text) for piece in self._unit_pieces(unit)]
+
+    def _units(self, text: str) -> List[str]:
+        """Parts of a text that are spelled independently of each other."""
+        return (_UNITS if self.splits_characters else _CHARACTERS).findall(text)
+
+    def _look_up(self, unit: str) -> List[str]:
+        """The pieces of the written form with the fewest unknown pieces, the first of equals."""
+        return min(map(self._plain, written_forms(unit)), key=lambda pieces: pieces.count(UNK))
+
+    def _plain(self, text: str) -> List[str]:
+        """The pieces of a text as it is written."""
         if self.splits_characters:
             unknown = self._tokenizer.unk_token
             return [UNK if p == unknown else p for p in self._tokenizer.tokenize(text)]
         return [c if c in self._vocabulary else UNK for c in text if not c.isspace()]
 
     def unknown(self, text: str) -> List[str]:
-        """The characters of ``text`` that the vocabulary lacks, in their order."""
-        return [c for c in text if not c.isspace() and self._is_unknown(c)]
+        """What of ``text`` cannot be spelled, in its order.
 
-    def _lookup_unknown(self, character: str) -> bool:
-        return self.tokenize(character) == [UNK]
+        Single characters; where the tokenizer has pieces of several letters, whole words of
+        letters. ``<unk>`` itself is not among them.
+        """
+        units = [unit for part in text.split(UNK) for unit in self._units(part)]
+        return [unit for unit in units if UNK in self._unit_pieces(unit)]
 
     @property
     def fingerprint(self) -> str:
         """Of the vocabulary and the way of splitting."""
-        digest = hashlib.sha256(str(self.splits_characters).encode())
+        splitting = (self.splits_characters, self._plain(_PROBE), self.tokenize(_PROBE))
+        digest = hashlib.sha256(str(splitting).encode("utf-8", "surrogatepass"))
         for piece, index in sorted(self._vocabulary.items()):
             digest.update(f"{piece}\0{index}\0".encode("utf-8", "surrogatepass"))
         return digest.hexdigest()[:16]
@@ -96,3 +130,16 @@ class TeacherTokenizer:
         positions = encoder.config.max_position_embeddings - (0 if offset is None else offset + 1)
         positions = min(positions, self._tokenizer.model_max_length)
         return positions - 2 - self.num_dropped
+
+
+def written_forms(text: str) -> Iterator[str]:
+    """Other written forms of a text, the nearest first; the text itself is the first.
+
+    Unicode composition and decomposition (NFC, NFD), half-width (NFKC), without accents; each of
+    them as it is, in lower and in upper case.
+    """
+    decomposed = unicodedata.normalize("NFKD", text)
+    forms = [text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD", "NFKC"))]
+    forms.append(unicodedata.normalize("NFKC", re.sub(f"[{_ACCENTS}]", "", decomposed)))
+    for form in dict.fromkeys(forms):
+        yield from dict.fromkeys((form, form.lower(), form.upper()))

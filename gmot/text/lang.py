@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from gmot.common import GmotError, PathLike, atomic_path, require_file
 from gmot.text.lexicon import Lexicon, segment
-from gmot.text.normalize import normalize_text
+from gmot.text.normalize import normalizer_like
 from gmot.text.tokens import UNK, TokenTable, WordTable
 
 
@@ -110,7 +110,9 @@ class ReadText:
 
 
 def read_text(path: PathLike, lexicon: Lexicon, max_unknown: float = 0.2) -> ReadText:
-    """Read raw sentences, a line each: normalised, and cut into words as the training text is.
+    """Read raw sentences, a line each: normalised and segmented as the training text is.
+
+    Letters get the case of the lexicon's words (:func:`gmot.text.normalize.normalizer_like`).
 
     Args:
       path: UTF-8.
@@ -121,12 +123,13 @@ def read_text(path: PathLike, lexicon: Lexicon, max_unknown: float = 0.2) -> Rea
     """
     require_file(path, "Text of the language model", "Give a file of sentences, a line each.")
     result = ReadText([], 0, 0)
+    normalize = normalizer_like(lexicon.words)
 
     def texts() -> Iterator[str]:
         with open(path, "rb") as f:  # bytes: "\n" alone ends a line
             for number, line in enumerate(f, 1):
                 try:
-                    text = normalize_text(line.decode("utf-8-sig"))
+                    text = normalize(line.decode("utf-8-sig"))
                 except UnicodeDecodeError as error:
                     raise GmotError(f"{path}, line {number}: not UTF-8 ({error}).") from None
                 if text:
@@ -159,16 +162,19 @@ def describe_part(texts: Sequence[str], tokenizer: Any, tokens: TokenTable) -> D
     Returns:
       ``utterances``, ``pieces``, ``oov_pieces``, ``oov`` (piece -> count, the
       most frequent first), ``utterances_with_digits_or_latin`` and
-      ``lacking_in_teacher`` (character -> count).
+      ``lacking_in_teacher`` (character, or word of letters -> count).
     """
+    latin = re.compile("[0-9A-Za-z]")
     pieces = Counter(piece for text in texts for piece in tokenizer.tokenize(text))
     oov = Counter({piece: n for piece, n in pieces.items() if piece not in tokens})
-    lacking = Counter(character for text in texts for character in tokenizer.unknown(text))
+    lacking = Counter(unit for text in texts for unit in tokenizer.unknown(text))
     return {
         "utterances": len(texts),
         "pieces": sum(pieces.values()),
         "oov_pieces": sum(oov.values()),
         "oov": dict(oov.most_common()),
-        "utterances_with_digits_or_latin": sum(bool(re.search("[0-9A-Za-z]", t)) for t in texts),
+        "utterances_with_digits_or_latin": sum(
+            bool(latin.search(text.replace(UNK, ""))) for text in texts
+        ),
         "lacking_in_teacher": dict(lacking.most_common()),
     }

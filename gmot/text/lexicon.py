@@ -1,23 +1,30 @@
 """Words: how sentences are cut into them, and how they are spelled in pieces."""
 
+import copy
+import functools
 import logging
 import re
 import tempfile
+import unicodedata
 import warnings
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple
 
 from gmot.common import GmotError, PathLike, atomic_path, require_file
-from gmot.text.normalize import normalize_text
-from gmot.text.tokens import UNK
+from gmot.text.normalize import CJK, normalize_text
+from gmot.text.tokens import APOSTROPHES, UNK
+
+_CJK = re.compile(f"[{CJK}]")
 
 
 def segment(sentences: Iterable[str], words: Iterable[str] = ()) -> Iterator[List[str]]:
-    """Cut sentences into words with jieba's dictionary.
+    """Word segmentation with jieba's dictionary (most probable sequence of words).
 
-    jieba's hidden Markov model, which invents words, is off: a string that is
+    jieba's hidden Markov model, which invents words, is not used: a Chinese string that is
     not in the dictionary becomes single characters, which the lexicon spells
-    anyway. The result depends on the sentence alone.
+    anyway. A run of letters, digits and apostrophes is never divided: it is a word, or part
+    of a word of the dictionary such as ``T恤``. ``<unk>`` is a word. The result depends on the
+    sentence alone.
 
     Args:
       sentences: normalised texts.
@@ -25,6 +32,19 @@ def segment(sentences: Iterable[str], words: Iterable[str] = ()) -> Iterator[Lis
     Yields:
       The words of each sentence, without spaces.
     """
+    tokenizer = copy.copy(_jieba())
+    tokenizer.FREQ = dict(tokenizer.FREQ)  # it gets words of its own
+    for word in sorted({word for word in words if len(word) > 1}):
+        if not tokenizer.FREQ.get(word):
+            tokenizer.add_word(word)
+    for sentence in sentences:
+        parts = [part for chunk in sentence.split() for part in re.split(f"({UNK})", chunk)]
+        yield [w for part in parts for w in ([UNK] if part == UNK else _words(part, tokenizer))]
+
+
+@functools.cache
+def _jieba() -> Any:
+    """jieba's tokenizer with its dictionary."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # jieba asks for pkg_resources
         import jieba
@@ -35,11 +55,35 @@ def segment(sentences: Iterable[str], words: Iterable[str] = ()) -> Iterator[Lis
         # Otherwise it trusts a file that anybody may have left in /tmp.
         tokenizer.tmp_dir = folder
         tokenizer.initialize()
-    for word in sorted({word for word in words if len(word) > 1}):
-        if not tokenizer.FREQ.get(word):
-            tokenizer.add_word(word)
-    for sentence in sentences:
-        yield [word for word in tokenizer.cut(sentence, HMM=False) if word.strip()]
+    return tokenizer
+
+
+def _words(text: str, tokenizer: Any) -> List[str]:
+    """The words of a text without spaces.
+
+    jieba's ``cut`` divides a run of letters wherever its dictionary has a word in it. Here
+    the words that begin or end within a run leave the graph of possible words.
+    """
+    inside = [_in_run(a) and _in_run(b) for a, b in zip(text, text[1:])] + [False]
+    ends = tokenizer.get_DAG(text)  # first character -> last characters of possible words
+    for first in ends:
+        ends[first] = [last for last in ends[first] if not inside[last]]
+        if not ends[first]:
+            ends[first] = [inside.index(False, first)]
+    route: Dict[int, Any] = {}
+    tokenizer.calc(text, ends, route)
+    words, first = [], 0
+    while first < len(text):
+        last = route[first][1]
+        words.append(text[first : last + 1])
+        first = last + 1
+    return words
+
+
+def _in_run(character: str) -> bool:
+    if character in APOSTROPHES:
+        return True
+    return unicodedata.category(character)[0] in "LMN" and not _CJK.match(character)
 
 
 class WordList(NamedTuple):
@@ -50,12 +94,15 @@ class WordList(NamedTuple):
     no_words: List[str]  # silence, noise and the like
 
 
-def read_word_list(path: PathLike) -> WordList:
+def read_word_list(path: PathLike, normalize: Callable[[str], str] = normalize_text) -> WordList:
     """Read the words of a pronunciation lexicon: ``word phone phone ...`` lines.
 
-    Words are normalised as the transcripts are. ``SIL``, ``<...>`` and what has
-    nothing that is spoken in it are no words.
+    The number of a variant, as in ``今天(2)``, is no part of the word. ``SIL``, tags such as
+    ``<...>`` and what has nothing that is spoken in it are no words.
 
+    Args:
+      path: UTF-8.
+      normalize: normalisation of the transcripts (:func:`gmot.text.normalize.normalizer_like`).
     Raises:
       GmotError: the file is missing, is not UTF-8, has a line without phones, or no words.
     """
@@ -75,10 +122,10 @@ def read_word_list(path: PathLike) -> WordList:
                     f"{path}, line {number}: found '{fields[0]}', expected 'word phone phone ...'. "
                     "Mend the line or remove it."
                 )
-            word = normalize_text(fields[0])
-            if fields[0].strip("!").upper() == "SIL" or re.fullmatch("<.*>", fields[0]):
+            word = normalize(re.sub(r"(?<=.)[(\uff08]\d+[)\uff09]$", "", fields[0]))
+            if fields[0].strip("!").upper() == "SIL":
                 word = ""
-            if not word or " " in word:
+            if not word or " " in word or UNK in word:
                 no_words.append(fields[0])
             elif word in words:
                 repeated += 1
@@ -126,7 +173,7 @@ class Lexicon:
           pieces: what the model outputs.
         """
         known = set(pieces) - {UNK}
-        words = set(words)
+        words = set(words) - {UNK}
         spellings = {}
         for word in words.union(*words):
             spelling = tokenize(word)

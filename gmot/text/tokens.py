@@ -1,6 +1,7 @@
 """Symbol tables, the units a recogniser outputs, and the units it is scored in."""
 
 import re
+import unicodedata
 from pathlib import Path
 from typing import Dict, Iterable, List
 
@@ -10,6 +11,7 @@ BLANK = "<blk>"
 BLANK_ID = 0
 UNK = "<unk>"
 UNK_ID = 1
+APOSTROPHES = "'\u2019\u02bc"
 
 
 class SymbolTable:
@@ -127,8 +129,35 @@ class WordTable(SymbolTable):
 
 
 def characters(text: str) -> List[str]:
-    """The units a text is scored in: every character but spaces; ``<unk>`` is one unit."""
-    return re.findall(rf"{UNK}|\S", text)
+    """Scoring units of a text: characters in one written form; ``<unk>`` is one unit.
+
+    References keep the written form of their corpus, hypotheses have that of the
+    tokens or words they are made of. Neither form is an error of recognition, so units have
+    none: letters in upper case, half-width and composed (Unicode NFKC), no spaces, apostrophes or
+    invisible characters. Accents and punctuation, where a corpus has them, are kept.
+    """
+    units: List[str] = []
+    for part in re.split(f"({UNK})", text, flags=re.IGNORECASE):
+        if part.lower() == UNK:
+            units.append(UNK)
+        elif part:
+            upper = unicodedata.normalize("NFKC", part).upper()
+            units += unicodedata.normalize("NFKC", upper.translate(_NOT_SCORED))
+    return units
+
+
+class _NotScored(Dict[int, str]):
+    """A table for ``str.translate`` that removes what is no scoring unit."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        removed = character in APOSTROPHES or character.isspace()
+        removed = removed or unicodedata.category(character)[0] == "C"  # zero-width, control
+        self[code] = "" if removed else character
+        return self[code]
+
+
+_NOT_SCORED = _NotScored()
 
 
 def pieces_to_text(pieces: Iterable[str]) -> str:

@@ -22,6 +22,7 @@ class CharacterModel:
     """A stand-in for a masked language model: any function of the text will do."""
 
     def score(self, texts):
+        texts = [text.replace(" ", "") for text in texts]
         return [-abs(len(text) - 6.0) - 0.1 * text.count("x1") for text in texts]
 
 
@@ -136,6 +137,17 @@ def test_rescoring_that_keeps_hlg_s_scores_equals_one_best(graphs, method):
     texts = [c.text(own) for c in found(x, LENS)[method]]
     assert texts == found.texts(x, LENS)["1best"] == found.texts(x, LENS)[method]
     assert any([c.text(w) for c in found(x, LENS)[method]] != texts for w in others)
+
+
+def test_the_masked_language_model_reads_words_of_letters_with_spaces(graphs):
+    """As normalised text has them: HELLO WORLD is not HELLOWORLD."""
+    found = decoder(["plm-rescoring"], graphs)
+    asked = []
+    score = found.plm.score
+    found.plm.score = lambda texts: asked.extend(texts) or score(texts)
+    found.texts(log_probs(5, 9, seed=5, scale=1.0), LENS)
+    assert any(" " in text for text in asked)
+    assert all(set(text.split()) <= set(WORDS.words) for text in asked)
 
 
 def test_whole_lattice_rescoring_equals_searching_with_the_larger_model(tmp_path):

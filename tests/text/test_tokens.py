@@ -67,7 +67,7 @@ def test_word_table_ends_with_the_graph_symbols(tmp_path):
 
 
 def test_characters():
-    assert characters("中 国a<unk>1") == ["中", "国", "a", "<unk>", "1"]
+    assert characters("中 国a<unk>1") == ["中", "国", "A", "<unk>", "1"]
     assert characters(" ") == []
 
 

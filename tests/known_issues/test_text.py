@@ -1,0 +1,354 @@
+"""Text cases out of public reports: what is spelled, what is spoken, what is scored."""
+
+import gzip
+import json
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from gmot.result_files import read_recogs, write_recogs
+from gmot.scoring import score
+from gmot.text.lang import Lang, describe_part, read_text
+from gmot.text.lexicon import _jieba, read_word_list, segment
+from gmot.text.normalize import find_tags, join_words, normalize_text, normalizer_like
+from gmot.text.tokens import characters, pieces_to_text
+
+ROOT = Path(__file__).resolve().parents[2]
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def run(script, *arguments, **options):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "local" / script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
+
+
+# --- B04 ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lower_case_bert(tmp_path_factory):
+    """A masked LM as bert-base-chinese on the hub: lower-case letters, do_lower_case off."""
+    transformers = pytest.importorskip("transformers")
+    from small_bert import save_small_bert
+
+    pieces = [*"我在听歌恤店今天好中文", *LETTERS, *(f"##{c}" for c in LETTERS), "ok", "é"]
+    folder = save_small_bert(tmp_path_factory.mktemp("hub") / "bert", pieces, "BertForMaskedLM")
+    tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"), do_lower_case=False)
+    tokenizer.save_pretrained(folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert config["do_lower_case"] is False
+    return folder
+
+
+@pytest.fixture
+def tokenizer(lower_case_bert):
+    from gmot.teacher import TeacherTokenizer
+
+    return TeacherTokenizer(lower_case_bert)
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("T恤", ["t", "恤"]),
+        ("我在听 k 歌", ["我", "在", "听", "k", "歌"]),
+        ("OK好", ["ok", "好"]),
+        ("ok今天", ["ok", "今", "天"]),
+        ("KTV", ["k", "##t", "##v"]),
+        ("I LOVE T恤", ["i", "l", "##o", "##v", "##e", "t", "恤"]),
+        ("龘T恤", ["<unk>", "t", "恤"]),
+        ("T<unk>恤", ["t", "<unk>", "恤"]),
+        # Siblings: width, composition, accents.
+        ("\uff2b歌", ["k", "歌"]),
+        ("É", ["é"]),
+        ("e\u0301", ["é"]),
+        ("ÀB", ["a", "##b"]),
+        ("T1", ["<unk>"]),
+    ],
+)
+def test_b04_pieces_in_another_written_form(tokenizer, text, pieces):
+    """transformers#9286, #14990, bert#1188 (B04): Latin letters lost by a cased tokenizer with
+    lower-case pieces alone. Kind: a unit lost for its written form."""
+    assert tokenizer.tokenize(text) == pieces
+    assert tokenizer.tokenize(normalize_text("T恤")) == ["t", "恤"]
+
+
+def test_b04_what_is_known_as_it_is_written_keeps_its_form(tmp_path):
+    """B04, sibling: a vocabulary with both cases is used as it is."""
+    pytest.importorskip("transformers")
+    from small_bert import save_small_bert
+
+    from gmot.teacher import TeacherTokenizer
+
+    pieces = ["T", "t", "中", "文", "恤", "B", "##b"]
+    folder = save_small_bert(tmp_path / "cased", pieces)
+    settings = folder / "tokenizer_config.json"
+    config = {**json.loads(settings.read_text(encoding="utf-8")), "do_lower_case": False}
+    settings.write_text(json.dumps(config), encoding="utf-8")
+    (folder / "tokenizer.json").unlink(missing_ok=True)
+    cased = TeacherTokenizer(folder)
+    assert cased.tokenize("T恤t b") == ["T", "恤", "t", "B"]
+    assert cased.unknown("Tb bb xT 恤") == ["bb", "xT"]
+
+
+def test_b04_characters_of_a_sentencepiece_tokenizer(tmp_path):
+    """B04, sibling: characters that are looked up by themselves."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    from gmot.teacher import TeacherTokenizer
+
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "\u2581", "中", "文", "中文", "t", "A", "é"]
+    plain = Tokenizer(models.Unigram([(p, -1.0 - len(p) / 10) for p in pieces], unk_id=3))
+    plain.pre_tokenizer = pre_tokenizers.Metaspace()
+    transformers.XLMRobertaTokenizerFast(tokenizer_object=plain).save_pretrained(tmp_path)
+    transformers.BertConfig(vocab_size=len(pieces)).save_pretrained(tmp_path)
+    tokenizer = TeacherTokenizer(tmp_path)
+    assert not tokenizer.splits_characters
+    assert tokenizer.tokenize("T中a A e\u0301\uff34") == ["t", "中", "A", "A", "é", "t"]
+    assert tokenizer.unknown("T中<unk>龘X") == ["龘", "X"]
+
+
+def test_b04_teacher_and_masked_lm_are_fed_letters(lower_case_bert, tokenizer):
+    """B04, siblings: the teacher's input and the masked language model."""
+    import torch
+
+    from gmot.teacher import MaskedLanguageModel, Teacher
+
+    ids = tokenizer.input_ids("T恤")
+    assert len(ids) == 4 and tokenizer._tokenizer.unk_token_id not in ids
+    upper, lower = Teacher(lower_case_bert).encode(["T恤", "t恤"])
+    torch.testing.assert_close(upper, lower)
+    scores = MaskedLanguageModel(lower_case_bert).score(["T恤", "t恤", "龘恤"])
+    assert scores[0] == pytest.approx(scores[1]) and scores[0] != pytest.approx(scores[2])
+
+
+def test_b04_labels_and_lexicon(tokenizer):
+    """B04, siblings: tokens, the lexicon and the text of the language model."""
+    lang = Lang.from_texts(["今天K歌", "T恤店"], tokenizer.tokenize)
+    assert {"k", "t"} <= set(lang.tokens.symbols)
+    assert lang.lexicon.spellings["T恤"] == ["t", "恤"]
+    assert "<unk>" not in [word for words in lang.text for word in words]
+
+
+def test_b04_the_fingerprint_covers_the_case(lower_case_bert, tmp_path, tokenizer):
+    """B04, sibling: the same vocabulary with another way of splitting is another tokenizer."""
+    import shutil
+
+    import transformers
+
+    from gmot.teacher import TeacherTokenizer
+
+    other = tmp_path / "lower"
+    shutil.copytree(lower_case_bert, other)
+    (other / "tokenizer.json").unlink(missing_ok=True)
+    transformers.BertTokenizer(str(other / "vocab.txt"), do_lower_case=True).save_pretrained(other)
+    assert TeacherTokenizer(other).tokenize("É") != tokenizer.tokenize("É")  # it strips accents
+    assert TeacherTokenizer(other).fingerprint != tokenizer.fingerprint
+
+
+def test_b04_stage_4_reports_what_cannot_be_spelled(lower_case_bert, tmp_path):
+    """B04: characters and words without a spelling are counted, with examples."""
+    texts = {"train": ["T恤X1", "今天龘好", "龘<unk>"], "dev": ["K歌"]}
+    for part, lines in texts.items():
+        with gzip.open(tmp_path / f"toy_supervisions_{part}.jsonl.gz", "wt", encoding="utf-8") as f:
+            for i, text in enumerate(lines):
+                f.write(json.dumps({"id": f"{part}{i}", "recording_id": "r", "text": text}) + "\n")
+    found = run(
+        "prepare_lang.py",
+        *("--manifest-dir", tmp_path, "--prefix", "toy", "--other-parts", "dev"),
+        *("--teacher", lower_case_bert, "--lang-dir", tmp_path / "lang"),
+    )
+    assert found.returncode == 0, found.stderr
+    (line,) = [line for line in found.stderr.splitlines() if "cannot spell" in line]
+    assert "train" in line and "3" in line and "龘 2" in line and "X1 1" in line
+    report = json.loads((tmp_path / "lang/report.json").read_text(encoding="utf-8"))["parts"]
+    assert report["train"]["lacking_in_teacher"] == {"龘": 2, "X1": 1}
+    assert report["dev"]["lacking_in_teacher"] == {}
+
+
+# --- B09 ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "text", "tags"),
+    [
+        ("<SPOKEN_NOISE> 你好", "你好", ["<SPOKEN_NOISE>"]),
+        ("[noise]你好", "你好", ["[noise]"]),
+        ("THE CAT <COMMA> SAT <PERIOD>", "THE CAT SAT", ["<COMMA>", "<PERIOD>"]),
+        ("cat<sil>sat", "CAT SAT", ["<sil>"]),
+        ("你<UNK>好", "你<unk>好", ["<UNK>"]),
+        ("a [unk] b", "A <unk> B", ["[unk]"]),
+        ("<unk><unk>", "<unk> <unk>", ["<unk>", "<unk>"]),
+        ("</noise>[*][+]好", "好", ["</noise>", "[*]", "[+]"]),
+        ("\uff1cnoise\uff1e\uff3bFIL\uff3d好", "好", ["<noise>", "[FIL]"]),
+        ("[笑]好<foreign lang='en'>ok", "好OK", ["[笑]", "<foreign lang='en'>"]),
+        ("{BREATH}好", "好", ["{BREATH}"]),
+        ("(noise)好（笑）", "好", ["(noise)", "(笑)"]),
+        ("++NOISE++ 好 *cough*", "好", ["++NOISE++", "*cough*"]),
+        # These may be spoken: no tags.
+        ("北京(首都)~好", "北京首都好", []),
+        ("{a b} a+b 2*3", "A B A B 2 3", []),
+        ("1 <2, 3> 2", "1 2 3 2", []),
+        ("《红楼梦》【好】", "红楼梦好", []),
+    ],
+)
+def test_b09_tags_are_not_spoken(raw, text, tags):
+    """icefall#1136, wav2letter#723, kaldi#632 (B09): tags became letters to be recognised.
+    Kind: annotations that are taken for speech."""
+    assert normalize_text(raw) == text
+    assert normalize_text(text) == text
+    assert find_tags(raw) == tags
+
+
+def test_b09_the_script_says_what_is_removed():
+    """B09: tags are counted in the log."""
+    lines = "a [noise] 好\nb 你[noise]<UNK>\nc [x]好\n"
+    found = run("normalize_text.py", "--skip-fields", "1", input=lines)
+    assert (found.returncode, found.stdout) == (0, "a 好\nb 你<unk>\nc 好\n"), found.stderr
+    assert "4 tags" in found.stderr and "[noise] 2" in found.stderr and "<UNK> 1" in found.stderr
+
+
+def test_b09_unknown_words_stay_unknown(tmp_path):
+    """B09, siblings: ``<unk>`` in transcripts is one unit of segmentation, lexicon and reports."""
+
+    class Characters:
+        def tokenize(self, text):
+            return [c for part in text.split("<unk>") for c in part if c != " "]
+
+        def unknown(self, text):
+            return []
+
+    texts = ["今天<unk>好", "A<unk> B"]
+    assert list(segment(texts)) == [["今天", "<unk>", "好"], ["A", "<unk>", "B"]]
+    lang = Lang.from_texts(texts, Characters().tokenize)
+    assert lang.text == [["今天", "<unk>", "好"], ["A", "<unk>", "B"]]
+    assert not set("<unk>") & set(lang.words.words)
+    assert (
+        describe_part(["好<unk>"], Characters(), lang.tokens)["utterances_with_digits_or_latin"]
+        == 0
+    )
+    path = tmp_path / "lexicon.txt"
+    path.write_text("[noise] n\n<UNK> n\n(laughter) n\n好 h ao3\n", encoding="utf-8")
+    assert read_word_list(path) == (["好"], 0, ["[noise]", "<UNK>", "(laughter)"])
+
+
+# --- B33 ---------------------------------------------------------------------------------------
+
+
+def test_b33_a_run_of_letters_is_one_word(tmp_path):
+    """jieba#514, jieba#959 (B33): words of letters divided where the lexicon has a part of them.
+    Kind: a word boundary inside a word."""
+    assert list(segment(["BOOK", "LEARNING"], ["OK", "ARNI"])) == [["BOOK"], ["LEARNING"]]
+    tokenize = list
+    lang = Lang.from_texts(["好BOOK", "OK"], tokenize, ["OK"])
+    assert lang.text == [["好", "BOOK"], ["OK"]] and "BOOK" in lang.words
+    (tmp_path / "more.txt").write_text("book 好 ok\n", encoding="utf-8")
+    assert read_text(tmp_path / "more.txt", lang.lexicon).sentences == [["BOOK", "好", "OK"]]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "words"),
+    [
+        ("DON'T STOP", ["DON'T", "STOP"]),
+        ("在2025年", ["在", "2025", "年"]),
+        ("MP3好", ["MP3", "好"]),
+        ("ÉCOLE好", ["ÉCOLE", "好"]),
+        ("ПРИВЕТ好", ["ПРИВЕТ", "好"]),
+        ("我穿T恤", ["我", "穿", "T恤"]),  # a word of the dictionary
+        ("T恤衫T恤", ["T恤衫", "T恤"]),
+        ("我穿XT恤", ["我", "穿", "XT", "恤"]),  # T恤 begins inside a run
+    ],
+)
+def test_b33_digits_apostrophes_and_mixed_words(sentence, words):
+    """B33, siblings: digits, apostrophes, other scripts, words with letters and characters."""
+    added = ["ON", "TO", "P", "0", "202", "5年", "P3", "COLE", "ПРИ", "T恤衫", "T恤"]
+    assert next(segment([sentence], added)) == words
+
+
+def test_b33_chinese_is_segmented_as_before():
+    """B33: sentences without letters are jieba's."""
+    sentences = ["今天天气很好我们去公园", "研究生命的起源", "锟斤拷和龘龘", "二〇二五年々"]
+    expected = [_jieba().lcut(sentence, HMM=False) for sentence in sentences]
+    assert list(segment(sentences)) == expected
+
+
+def test_b33_variants_of_a_pronunciation_lexicon(tmp_path):
+    """B33: ``今天(2)`` is another pronunciation of 今天, no word with a digit."""
+    path = tmp_path / "lexicon.txt"
+    path.write_text(
+        "今天 j in1\n今天(2) j in2\n明天(1) m ing2\nHELLO\uff082\uff09 h\n(3) x\nMP3 m\n",
+        encoding="utf-8",
+    )
+    assert read_word_list(path) == (["3", "HELLO", "MP3", "今天", "明天"], 1, [])
+
+
+# --- B34 ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reference", "pieces", "words"),
+    [
+        ("他说ok", ["他", "说", "ok"], ["他", "说", "ok"]),
+        ("他说OK", ["他", "说", "ok"], ["他", "说", "OK"]),
+        ("Hello world", ["hello", "wo", "##rld"], ["Hello", "world"]),
+        ("用\uff21\uff11", ["用", "a", "1"], ["用", "\uff21\uff11"]),
+        ("caf\u00e9", ["cafe\u0301"], ["caf\u00e9"]),
+        ("Don\u2019t", ["don", "'", "t"], ["Don\u2019t"]),
+        ("o\u200bk", ["ok"], ["o\u200bk"]),
+        ("<unk>好", ["<unk>", "好"], ["<unk>", "好"]),
+        ("<UNK>好", ["<unk>", "好"], ["<unk>", "好"]),
+    ],
+)
+def test_b34_hypotheses_have_the_references_convention(tmp_path, reference, pieces, words):
+    """wenet#1454, datasets PR#2138 (B34): greedy search punished for case, 1best not. Kind: two
+    written forms of one text that are compared (case, width, composition, spaces, apostrophes)."""
+    greedy, lattice = pieces_to_text(pieces), join_words(words)
+    assert score({"a": reference}, {"a": greedy}).cer == 0
+    assert score({"a": reference}, {"a": lattice}).cer == 0
+    write_recogs(tmp_path / "recogs.txt", {"a": reference}, {"a": greedy})
+    refs, hyps = read_recogs(tmp_path / "recogs.txt")[:2]
+    assert refs == hyps
+
+
+def test_b34_what_is_heard_wrong_is_still_an_error():
+    """B34: accents, punctuation and other letters are no conventions."""
+    assert characters("ÉCOLE,1") == ["É", "C", "O", "L", "E", ",", "1"]
+    assert score({"a": "他说ok"}, {"a": "他说of"}).cer == 25
+    assert score({"a": "café"}, {"a": "cafe"}).cer == 25
+    for text in ("\u304b\u3099\ufb01ß<unk>Ａ", "e\u0301\u212b"):
+        units = characters(text)
+        assert characters("".join(units)) == units
+        assert all(unicodedata.is_normalized("NFKC", unit) for unit in units)
+
+
+def test_b34_other_text_gets_the_case_of_the_corpus(tmp_path):
+    """B34, siblings: lexicon words and text of the language model were written in capitals beside
+    transcripts with ``--keep-case``."""
+    tokenize = list
+    for texts, word in ((["他说ok", "Ok"], "ok"), (["他说OK"], "OK"), (["他说ok好"], "ok")):
+        normalize = normalizer_like(texts)
+        lexicon = tmp_path / "words.txt"
+        lexicon.write_text(f"{word} o k\n好 h ao3\n", encoding="utf-8")
+        listed = read_word_list(lexicon, normalize)
+        assert word in listed.words
+        lang = Lang.from_texts(texts, tokenize, listed.words)
+        (tmp_path / "more.txt").write_text(f"他说{word}\n", encoding="utf-8")
+        assert read_text(tmp_path / "more.txt", lang.lexicon).sentences == [["他", "说", word]]
+    assert normalizer_like(["ok好<unk>"])("OK，[UNK]好") == "ok <unk>好"
+    assert normalizer_like(["Ok好"])("oK") == "oK"
+    assert normalizer_like(["好<unk>"])("ok") == "OK"
+
+
+def test_b34_the_masked_lm_reads_spaces_between_words():
+    """B34, sibling: texts of lattices were given to the masked LM as HELLOWORLD."""
+    for text in ("HELLO WORLD好ABC<unk>", "A <unk> B", "今天好"):
+        assert join_words(next(segment([text]))) == text.replace("C<", "C <")
