@@ -5,32 +5,50 @@ import logging
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from gmot.bootstrap import Speakers
 from gmot.common import GmotError, PathLike, atomic_path, read_json, require_file, write_json
 from gmot.scoring import GAP, Pair, Score, score
 from gmot.text.tokens import characters
 
 
-def write_recogs(path: PathLike, refs: Mapping[str, str], hyps: Mapping[str, str]) -> None:
-    """Write ``recogs-*.txt``: ``id:<TAB>ref=[...]`` and ``id:<TAB>hyp=[...]`` lines."""
+def write_recogs(
+    path: PathLike,
+    refs: Mapping[str, str],
+    hyps: Mapping[str, str],
+    speakers: Optional[Speakers] = None,
+) -> None:
+    """Write ``recogs-*.txt``: icefall's ``id:<TAB>ref=[...]`` and ``id:<TAB>hyp=[...]`` lines.
+
+    An utterance with a speaker has a line ``id:<TAB>spk=[...]`` too.
+    """
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as f:
         for name in sorted(refs):
             f.write(f"{name}:\tref={characters(refs[name])}\n")
             f.write(f"{name}:\thyp={characters(hyps[name])}\n")
+            speaker = (speakers or {}).get(name)
+            if speaker:
+                f.write(f"{name}:\tspk={[speaker]}\n")
 
 
-def read_recogs(path: PathLike) -> Tuple[Dict[str, str], Dict[str, str]]:
+class Recogs(NamedTuple):
+    """Content of ``recogs-*.txt``, by utterance; utterances may lack a speaker."""
+
+    refs: Dict[str, str]
+    hyps: Dict[str, str]
+    speakers: Dict[str, str]
+
+
+def read_recogs(path: PathLike) -> Recogs:
     """Read what :func:`write_recogs` or icefall wrote.
 
-    Returns:
-      utterance -> reference, utterance -> hypothesis.
     Raises:
       GmotError: the file is missing, a line is not of this kind or comes twice, or
         an utterance lacks its reference or hypothesis.
     """
     require_file(path, "Texts that were recognised", "Decode first (local/decode.py).")
-    texts: Dict[str, Dict[str, str]] = {"ref": {}, "hyp": {}}
+    texts: Dict[str, Dict[str, str]] = {"ref": {}, "hyp": {}, "spk": {}}
     expected = "expected 'UTTERANCE:<TAB>ref=[...]' or '...hyp=[...]'. Give a recogs-*.txt file."
     try:
         lines = Path(path).read_text(encoding="utf-8").split("\n")
@@ -39,7 +57,7 @@ def read_recogs(path: PathLike) -> Tuple[Dict[str, str], Dict[str, str]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        found = re.fullmatch(r"(.+):\t(ref|hyp)=(\[.*\])\s*", line)
+        found = re.fullmatch(r"(.+):\t(ref|hyp|spk)=(\[.*\])\s*", line)
         try:
             name, side, units = found.groups() if found else ("", "", "")
             text = "".join(ast.literal_eval(units))
@@ -51,13 +69,14 @@ def read_recogs(path: PathLike) -> Tuple[Dict[str, str], Dict[str, str]]:
                 "Decode this part again."
             )
         texts[side][name] = text
-    alone = sorted(texts["ref"].keys() ^ texts["hyp"].keys())
+    unpaired = texts["ref"].keys() ^ texts["hyp"].keys()
+    alone = sorted(unpaired | (texts["spk"].keys() - texts["ref"].keys()))
     if alone:
         raise GmotError(
             f"{path}: {len(alone)} utterances have only one of ref and hyp: {alone[:3]}. "
             "Decode this part again."
         )
-    return texts["ref"], texts["hyp"]
+    return Recogs(texts["ref"], texts["hyp"], texts["spk"])
 
 
 def write_errs(path: PathLike, result: Score) -> None:
@@ -163,6 +182,8 @@ def write_result_files(
     refs: Mapping[str, str],
     hyps: Mapping[str, str],
     costs: Mapping[str, float],
+    speakers: Optional[Speakers] = None,
+    unit: str = "utterance",
 ) -> Score:
     """Score a part and write its three files into ``folder``, named after the method.
 
@@ -173,16 +194,18 @@ def write_result_files(
       refs: utterance -> text.
       hyps: utterance -> text, the same utterances.
       costs: what :func:`write_summary` tells beside the error rate.
+      speakers: utterance -> speaker, where it is known.
+      unit: of the interval that is logged.
     Returns:
       The score; its line is logged.
     """
     folder = Path(folder)
-    result = score(refs, hyps)
-    write_recogs(folder / f"recogs-{part}-{suffix}.txt", refs, hyps)
+    result = score(refs, hyps, speakers=speakers)
+    write_recogs(folder / f"recogs-{part}-{suffix}.txt", refs, hyps, speakers)
     write_errs(folder / f"errs-{part}-{suffix}.txt", result)
     summary = {folder.name: {**costs, "cer": result.cer}}
     write_summary(folder / f"cer-summary-{part}-{suffix}.txt", summary)
-    logging.info("%s", result.line(f"{part}-{folder.name}"))
+    logging.info("%s", result.line(f"{part}-{folder.name}", unit))
     return result
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Sequence
 
+from gmot.bootstrap import conditions
 from gmot.cli import load_config
 from gmot.common import GmotError, PathLike, atomic_path
 from gmot.decode.methods import METHODS
@@ -19,6 +20,7 @@ def summarize(
     output: PathLike,
     title: str,
     published: Optional[PathLike] = None,
+    unit: str = "utterance",
 ) -> str:
     """Write the results of some systems.
 
@@ -29,20 +31,28 @@ def summarize(
       output: the Markdown file.
       title: its heading.
       published: YAML file of what others report, to be quoted below.
+      unit: resampled for the intervals, ``utterance`` or ``speaker``.
     Returns:
-      The table, and the teacher's layer of each system.
+      The table, what its intervals are conditional on, and the teacher's layer of each system.
     Raises:
-      GmotError: a system has no such results, or the file of quotations is malformed.
+      GmotError: a system has no such results, results have no interval by speaker, or the file
+        of quotations is malformed.
     """
     quoted = f"\n{quotations(published)}" if published else ""
     chosen = {s: choose(Path(exp_dir) / s / "results.json", epoch, avg) for s in systems}
+    if unit == "speaker":
+        for system, records in chosen.items():
+            _require_speaker_intervals(Path(exp_dir) / system / "results.json", records)
     teachers = [f"{system} {teacher_of(records)}" for system, records in chosen.items()]
-    table = f"{results_table(chosen)}\n\nTeacher: {'; '.join(teachers)}."
+    table = (
+        f"{results_table(chosen, unit)}\n\n{interval_lines(chosen, unit)}\n\n"
+        f"Teacher: {'; '.join(teachers)}."
+    )
     details = "\n".join(describe(system, records) for system, records in chosen.items())
     with atomic_path(output) as temporary:
         temporary.write_text(
             f"# {title}\n\nWritten by `local/summarize_results.py`.\n\n## Measured\n\n"
-            "CER in per cent over characters, 95 % interval by bootstrap over utterances.\n\n"
+            "CER in per cent over characters, with 95% bootstrap intervals.\n\n"
             f"{table}\n\n## Speed\n\n"
             "Real-time factors (seconds a second of speech) over all parts; peak memory "
             "of all methods that were decoded together.\n\n"
@@ -128,13 +138,35 @@ def choose(
     return [r for r in records if (r["epoch"], r["avg"]) == fitting[-1]]
 
 
-def results_table(chosen: Dict[str, List[Record]]) -> str:
+def _require_speaker_intervals(path: Path, records: Sequence[Record]) -> None:
+    for r in records:
+        if "speaker" not in r.get("intervals", {}):
+            found = "one speaker" if r.get("num_speakers") == 1 else "utterances without a speaker"
+            raise GmotError(
+                f"{path}: the results of {r['part']} by {r['method']} have no interval by speaker "
+                f"({found}, or decoded before there were any). Decode again a corpus with an "
+                "utt2spk of two or more speakers (local/decode.py), or use --unit utterance."
+            )
+
+
+def interval_lines(chosen: Dict[str, List[Record]], unit: str) -> str:
+    """A line per part: what its intervals resample, and what they are conditional on."""
+    found: Dict[str, Dict[str, None]] = {}
+    for r in (r for records in chosen.values() for r in records):
+        text = conditions(unit, r["num_utterances"], r.get("num_speakers"))
+        found.setdefault(r["part"], {})[text] = None
+    return "\n".join(
+        f"- 95% intervals of {part}: {text}" for part, texts in found.items() for text in texts
+    )
+
+
+def results_table(chosen: Dict[str, List[Record]], unit: str = "utterance") -> str:
     """A row a method and system, a column a part."""
     parts = list(dict.fromkeys(r["part"] for records in chosen.values() for r in records))
     rows = [["decoding", "system", *parts]]
     for method in METHODS:
         for system, records in chosen.items():
-            cells = {r["part"]: cell(r) for r in records if r["method"] == method}
+            cells = {r["part"]: cell(r, unit) for r in records if r["method"] == method}
             if cells:
                 rows.append([method, system, *(cells.get(part, "-") for part in parts)])
     return markdown_table(rows)
@@ -170,8 +202,12 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def cell(record: Record) -> str:
-    return f"{record['cer']:.2f} ({record['ci_low']:.2f} .. {record['ci_high']:.2f})"
+def cell(record: Record, unit: str = "utterance") -> str:
+    """A rate with its interval."""
+    low, high = record["ci_low"], record["ci_high"]
+    if unit == "speaker":
+        low, high = record["intervals"]["speaker"]
+    return f"{record['cer']:.2f} ({low:.2f} .. {high:.2f})"
 
 
 def describe(system: str, records: Sequence[Record]) -> str:

@@ -3,11 +3,12 @@
 from collections import Counter
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Dict, Iterable, List, Mapping, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import kaldialign
 import numpy as np
 
+from gmot.bootstrap import Speakers, conditions, interval, resample
 from gmot.common import GmotError
 from gmot.pinyin import possible_sounds, sounds_in_context
 from gmot.text.tokens import characters
@@ -25,28 +26,41 @@ class Score:
 
     Attributes:
       cer: errors per reference character.
-      ci_low, ci_high: 95 % interval of it, by bootstrap over utterances.
+      intervals: unit of resampling (``utterance``, and ``speaker`` where each utterance has a
+        speaker and there are two or more) -> 95 % bootstrap interval of the rate
+        (:mod:`gmot.bootstrap`).
       ins, dels, sub: errors by kind.
       ref_len: reference characters.
       num_utterances: utterances.
+      num_speakers: speakers; None where an utterance has none.
       num_empty: utterances whose hypothesis is empty though the reference is not.
       alignments: utterance -> pairs of units.
     """
 
     cer: float
-    ci_low: float
-    ci_high: float
+    intervals: Dict[str, Tuple[float, float]]
     ins: int
     dels: int
     sub: int
     ref_len: int
     num_utterances: int
+    num_speakers: Optional[int]
     num_empty: int
     alignments: Dict[str, List[Pair]]
 
     @property
     def errors(self) -> int:
         return self.ins + self.dels + self.sub
+
+    @property
+    def ci_low(self) -> float:
+        """Lower end of the interval by utterance."""
+        return self.intervals["utterance"][0]
+
+    @property
+    def ci_high(self) -> float:
+        """Upper end of the interval by utterance."""
+        return self.intervals["utterance"][1]
 
     @cached_property
     def homophones(self) -> Dict[Pair, int]:
@@ -82,31 +96,38 @@ class Score:
         """The numbers, as ``results.json`` names them."""
         numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "alignments"}
         numbers["del"] = numbers.pop("dels")
+        numbers.update(ci_low=self.ci_low, ci_high=self.ci_high)
         return {**numbers, "homophone_sub": self.homophone_sub}
 
-    def line(self, name: str) -> str:
-        """icefall's console line, which here says what is counted."""
+    def line(self, name: str, unit: str = "utterance") -> str:
+        """icefall's console line, with the interval of a unit and its conditions."""
+        low, high = self.intervals[unit]
         return (
             f"[{name}] %CER {self.cer:.2f}% [{self.errors} / {self.ref_len}, {self.ins} ins, "
             f"{self.dels} del, {self.sub} sub of them {self.homophone_sub} homophones ] "
-            f"95% interval {self.ci_low:.2f} .. {self.ci_high:.2f}"
+            f"95% interval {low:.2f} .. {high:.2f} "
+            f"({conditions(unit, self.num_utterances, self.num_speakers)})"
         )
 
 
 def score(
-    refs: Mapping[str, str], hyps: Mapping[str, str], replications: int = 1000, seed: int = 0
+    refs: Mapping[str, str],
+    hyps: Mapping[str, str],
+    replications: int = 1000,
+    seed: int = 0,
+    speakers: Optional[Speakers] = None,
 ) -> Score:
     """Character error rate of hypotheses.
 
-    Units are characters without spaces, ``<unk>`` is one
-    (:func:`gmot.text.tokens.characters`). The interval resamples utterances
-    (Bisani and Ney, ICASSP 2004): the 2.5 and 97.5 percentiles.
+    Units are characters in one written form, without spaces
+    (:func:`gmot.text.tokens.characters`).
 
     Args:
       refs: utterance -> text.
       hyps: utterance -> text, the same utterances.
-      replications: resamplings for the interval.
+      replications: resamplings for the intervals.
       seed: of the resampling.
+      speakers: utterance -> speaker, for the interval by speaker.
     Raises:
       GmotError: other utterances in one than in the other, or no reference
         characters.
@@ -127,17 +148,23 @@ def score(
             f"scoring: no reference characters in {len(refs)} utterances. Check the part's texts."
         )
     ins, dels, sub, ref_len = (int(total) for total in counts.sum(axis=0))
-    drawn = resample(counts, replications, seed)
-    low, high = np.percentile(drawn[:, :3].sum(axis=1) / np.maximum(1, drawn[:, 3]), [2.5, 97.5])
+    owners = [(speakers or {}).get(name) for name in alignments]
+    known = len(set(owners)) if all(owners) else None
+    units = {"utterance": None, **({"speaker": owners} if known and known > 1 else {})}
+    intervals = {}
+    for unit, by in units.items():
+        drawn = resample(counts, replications, seed, by)
+        rates = 100.0 * drawn[:, :3].sum(axis=1) / np.maximum(1, drawn[:, 3])
+        intervals[unit] = interval(rates)
     return Score(
         cer=100.0 * (ins + dels + sub) / ref_len,
-        ci_low=100.0 * float(low),
-        ci_high=100.0 * float(high),
+        intervals=intervals,
         ins=ins,
         dels=dels,
         sub=sub,
         ref_len=ref_len,
         num_utterances=len(alignments),
+        num_speakers=known,
         num_empty=sum(not characters(hyps[n]) and bool(characters(refs[n])) for n in refs),
         alignments=alignments,
     )
@@ -152,21 +179,3 @@ def _count(pairs: Iterable[Pair]) -> Tuple[int, int, int, int]:
         sub += GAP not in (ref, hyp) and ref != hyp
         ref_len += ref != GAP
     return ins, dels, sub, ref_len
-
-
-def resample(counts: np.ndarray, replications: int, seed: int) -> np.ndarray:
-    """What counts come to in resamplings of the utterances (bootstrap).
-
-    Args:
-      counts: (utterances, kinds).
-      replications: resamplings; each draws as many utterances as there are.
-      seed: of the draws.
-    Returns:
-      (replications, kinds): sums over the utterances drawn.
-    """
-    rng = np.random.default_rng(seed)
-    n = len(counts)
-    sums = np.empty((replications, counts.shape[1]), dtype=counts.dtype)
-    for row in sums:
-        row[:] = np.bincount(rng.integers(n, size=n), minlength=n) @ counts
-    return sums

@@ -15,6 +15,8 @@ from gmot.cli import ArgumentParser, run  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
+    from gmot.bootstrap import UNITS
+
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--exp-dir", required=True, help="folder of one system")
     parser.add_argument("--epoch", type=int, help="last epoch to use, from 1; default: the last")
@@ -37,6 +39,12 @@ def get_parser() -> ArgumentParser:
     )
     parser.add_argument("--num-workers", type=int, default=0, help="loading processes")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... or auto")
+    parser.add_argument(
+        "--unit",
+        choices=UNITS,
+        default="utterance",
+        help="resampled for the intervals that are logged; results.json has those of both units",
+    )
     parser.add_argument("--num-threads", type=int, default=0, help="of torch; 0: all cores")
     parser.add_argument(
         "--beam-size", type=int, default=4, help="texts that prefix beam search keeps"

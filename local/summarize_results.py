@@ -2,7 +2,8 @@
 """Tell what was measured: a table on the console, and RESULTS.md out of results.json files.
 
 A row a decoding method and system, a column a part: CER in per cent with its
-95 % interval. Below the table stand the commands, commit, seed and versions of each
+95 % bootstrap interval by utterance or speaker; what it is conditional on stands below the
+table, with the commands, commit, seed and versions of each
 system. Of several epochs (and averages of them) the one that was decoded last is
 shown, unless --epoch and --avg choose another; none is chosen by its result.
 """
@@ -15,6 +16,8 @@ from gmot.cli import ArgumentParser, run  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
+    from gmot.bootstrap import UNITS
+
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--exp-dir", required=True, help="has a folder a system")
     parser.add_argument("--systems", nargs="+", required=True, help="rows, in this order")
@@ -27,6 +30,12 @@ def get_parser() -> ArgumentParser:
         metavar="FILE.yaml",
         help="what papers report, to be quoted",
     )
+    parser.add_argument(
+        "--unit",
+        choices=UNITS,
+        default="utterance",
+        help="resampled for the intervals; speaker: with all utterances of the speaker",
+    )
     return parser
 
 
@@ -38,6 +47,7 @@ def main() -> None:
         summarize(
             *(args.exp_dir, args.systems, args.epoch, args.avg, args.output, args.title),
             published=args.published,
+            unit=args.unit,
         )
     )
 

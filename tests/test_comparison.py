@@ -1,11 +1,13 @@
 import itertools
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from gmot.common import GmotError
-from gmot.comparison import Run, compare, console_lines, find_recogs, read_runs, table
+from gmot.comparison import Run, compare, find_recogs, read_systems
+from gmot.comparison_report import console_lines, table
 from gmot.result_files import update_results, write_recogs
 from gmot.scoring import score
 
@@ -33,6 +35,11 @@ def random_run(name, seed, num=60):
     return Run(name, refs, hyps)
 
 
+def compared(*runs, **options):
+    """Each run is a system with one seed."""
+    return compare([[run] for run in runs], **options).systems
+
+
 def exact_differences(first, other):
     """Of all ways to draw as many utterances as there are, in per cent."""
     a, b = ERRORS[first], ERRORS[other]
@@ -48,7 +55,7 @@ def exact_differences(first, other):
     ("first", "other"), [("first", "better"), ("first", "worse"), ("first", "even")]
 )
 def test_all_resamplings_by_brute_force(first, other):
-    found = compare([run_of(first), run_of(other)], replications=20000)[1]
+    found = compared(run_of(first), run_of(other), replications=20000)[1]
     exact = exact_differences(first, other)
     assert found.difference == pytest.approx(
         100 * (sum(ERRORS[other]) - sum(ERRORS[first])) / sum(LENGTHS)
@@ -63,7 +70,7 @@ def test_all_resamplings_by_brute_force(first, other):
 
 def test_the_order_of_two_runs_only_turns_the_sign():
     a, b = random_run("a", 1), random_run("b", 2)
-    forth, back = compare([a, b])[1], compare([b, a])[1]
+    forth, back = compared(a, b)[1], compared(b, a)[1]
     assert forth.difference == -back.difference != 0
     assert (forth.low, forth.high) == pytest.approx((-back.high, -back.low))
     assert forth.improvement == pytest.approx(1 - back.improvement)
@@ -73,8 +80,8 @@ def test_the_order_of_two_runs_only_turns_the_sign():
 
 def test_equal_runs_do_not_differ():
     a = random_run("a", 1)
-    _, b = compare([a, Run("b", a.refs, dict(a.hyps))])
-    assert (b.difference, b.low, b.high, b.improvement) == (0, 0, 0, 0.5)
+    _, b = compared(a, Run("b", a.refs, dict(a.hyps)))
+    assert (b.difference, b.low, b.high, b.improvement, b.p) == (0, 0, 0, 0.5, 1)
 
 
 def test_pairs_tell_more_than_two_intervals():
@@ -85,25 +92,27 @@ def test_pairs_tell_more_than_two_intervals():
     errors = {u: rng.randint(1, 9) for u in refs}
     first = {u: "b" * k + "a" * (10 - k) for u, k in errors.items()}
     other = {u: t.replace("b", "a", 1) if u.endswith("0") else t for u, t in first.items()}
-    a, b = compare([Run("a", refs, first), Run("b", refs, other)])
-    assert a.score.ci_low < b.score.cer < a.score.ci_high
-    assert b.high < 0
+    a, b = compared(Run("a", refs, first), Run("b", refs, other))
+    assert a.ci_low < b.cer < a.ci_high
+    assert b.high < 0 and b.p < 0.001
     assert b.improvement == 1
 
 
 def test_each_is_compared_with_the_first():
     runs = [random_run(name, seed) for name, seed in (("a", 1), ("b", 2), ("c", 3))]
-    a, b, c = compare(runs)
+    a, b, c = compared(*runs)
     assert (a.difference, a.low, a.high) == (0, 0, 0)
-    assert b == compare([runs[0], runs[1]])[1]
-    assert c == compare([runs[0], runs[2]])[1]
-    assert c.difference == pytest.approx(c.score.cer - a.score.cer)
-    assert b.score == score(runs[1].refs, runs[1].hyps)
+    for one, other in ((b, runs[1]), (c, runs[2])):
+        alone = compared(runs[0], other)[1]
+        assert alone == replace(one, corrected_p=one.p)
+        assert alone.corrected_p == alone.p <= one.corrected_p
+    assert c.difference == pytest.approx(c.cer - a.cer)
+    assert b.scores == [score(runs[1].refs, runs[1].hyps)]
 
 
 def test_seeds():
     runs = [random_run("a", 1), random_run("b", 2)]
-    first, same, other = (compare(runs, replications=200, seed=s)[1] for s in (1, 1, 2))
+    first, same, other = (compared(*runs, replications=200, seed=s)[1] for s in (1, 1, 2))
     assert first == same
     assert (first.low, first.high) != (other.low, other.high)
     assert first.difference == other.difference
@@ -112,44 +121,49 @@ def test_seeds():
 def test_the_order_of_utterances_does_not_matter():
     a, b = random_run("a", 1), random_run("b", 2)
     turned = Run("b", dict(reversed(list(b.refs.items()))), dict(reversed(list(b.hyps.items()))))
-    assert compare([a, b]) == compare([a, turned])
+    assert compared(a, b) == compared(a, turned)
 
 
 def test_what_cannot_be_compared_is_refused():
     a = run_of("first")
-    with pytest.raises(GmotError, match="1 runs, expected two or more"):
-        compare([a])
+    with pytest.raises(GmotError, match="1 systems, expected two or more"):
+        compared(a)
     with pytest.raises(GmotError, match="0 replications"):
-        compare([a, a], replications=0)
+        compared(a, a, replications=0)
     fewer = Run("fewer", {"u0": "aa"}, {"u0": "aa"})
     with pytest.raises(GmotError, match="'first' and 'fewer'.*different utterances.*'u1'"):
-        compare([a, fewer])
+        compared(a, fewer)
     other = Run("other", {**a.refs, "u2": "aba"}, a.hyps)
     with pytest.raises(GmotError, match="1 references differ; of 'u2': 'aaa' and 'aba'"):
-        compare([a, other])
+        compared(a, other)
 
 
 def test_lines_and_table():
-    found = compare([run_of("first"), run_of("better"), run_of("worse")])
-    first, better, worse = console_lines(found)
+    found = compare([[run_of("first")], [run_of("better")], [run_of("worse")]])
+    first, better, worse, how = console_lines(found)
+    assert "resampling 4 utterances of unknown speakers" in how and "one training seed" in how
+    assert "first" in how and "Holm" in how and "2 comparisons" in how
     assert first.startswith("first: %CER 33.33 (") and "difference" not in first
     assert better.startswith("better: %CER 27.78 (") and "difference -5.56 (" in better
-    assert f"probability of improvement {found[2].improvement:.3f}" in worse
+    assert f"probability of improvement {found.systems[2].improvement:.3f}" in worse
+    assert f"p {found.systems[2].p:.4f}, corrected {found.systems[2].corrected_p:.4f}" in worse
     rows = [[c.strip() for c in line.strip("|").split("|")] for line in table(found).splitlines()]
-    assert [row[0] for row in rows] == ["run", "------", "first", "better", "worse"]
-    assert rows[2][2:] == ["6", "0", "-", "-"]
+    assert [row[0] for row in rows] == ["system", "------", "first", "better", "worse"]
+    assert rows[2][2:] == ["6", "0", "-", "-", "-", "-"]
     assert rows[3][4].startswith("-5.56 (") and rows[4][4].startswith("+11.11 (")
 
 
 def test_homophones_are_told(tmp_path):
     refs = {"u": "他说银行"}
-    rows = table(compare([Run("a", refs, {"u": "她说银航"}), Run("b", refs, {"u": "好说银航"})]))
+    rows = table(
+        compare([[Run("a", refs, {"u": "她说银航"})], [Run("b", refs, {"u": "好说银航"})]])
+    )
     cells = [[c.strip() for c in line.strip("|").split("|")] for line in rows.splitlines()]
     assert [row[2:4] for row in cells[2:]] == [["2", "2"], ["2", "1"]]
 
 
-def record(method="1best", part="test", epoch=1, avg=1):
-    return {"part": part, "method": method, "epoch": epoch, "avg": avg, "cer": 1.0}
+def record(method="1best", part="test", epoch=1, avg=1, **more):
+    return {"part": part, "method": method, "epoch": epoch, "avg": avg, "cer": 1.0, **more}
 
 
 @pytest.fixture
@@ -171,7 +185,7 @@ def test_recogs_of_systems_are_found(exp):
     # What was decoded last, of this method.
     newest = exp / "ours/1best/recogs-test-epoch-3-avg-2.txt"
     assert find_recogs(dirs, "test", "1best") == [recogs[0], newest]
-    a, b = compare(read_runs(recogs))
+    a, b = compare(read_systems([[path] for path in recogs])).systems
     assert (a.name, b.name) == ("ctc", "ours")
     assert b.difference == pytest.approx(-100 / 18)
 
@@ -189,6 +203,28 @@ def test_results_that_are_not_there_are_refused(exp, arguments, message):
         find_recogs([exp / "ctc", exp / "ours"], *arguments)
 
 
+def test_only_seeds_of_one_system_are_pooled(tmp_path):
+    system = {"name": "gm_ot", "alpha": 0.5}
+    runs = {"a": (1, system), "b": (2, dict(system)), "c": (1, system)}
+    runs["d"] = (3, {**system, "alpha": 0.1})
+    for name, (seed, its) in runs.items():
+        found = [record(seed=seed, system=its)]
+        update_results(tmp_path / name / "results.json", found)
+    folders = {name: tmp_path / name for name in runs}
+    assert len(find_recogs([folders["a"], folders["b"]], "test", "1best")) == 2
+    with pytest.raises(GmotError, match="a and .*c were both trained with seed 1.*--seed"):
+        find_recogs([folders["a"], folders["b"], folders["c"]], "test", "1best")
+    with pytest.raises(GmotError, match="a and .*d are different systems.*alpha 0.5 and 0.1"):
+        find_recogs([folders["a"], folders["d"]], "test", "1best")
+
+
+def test_a_file_is_one_seed(tmp_path):
+    run = run_of("first")
+    write_recogs(tmp_path / "r.txt", run.refs, run.hyps)
+    with pytest.raises(GmotError, match=r"r.txt ...: 2 files of one system, but 1 distinct"):
+        read_systems([[tmp_path / "r.txt", tmp_path / "." / "r.txt"]])
+
+
 @pytest.mark.parametrize(
     ("paths", "names"),
     [
@@ -203,4 +239,4 @@ def test_names_of_runs(tmp_path, monkeypatch, paths, names):
     monkeypatch.chdir(tmp_path)
     for path in set(paths):
         write_recogs(path, {"u": "a"}, {"u": "a"})
-    assert [run.name for run in read_runs(paths)] == names
+    assert [run.name for (run,) in read_systems([[path] for path in paths])] == names

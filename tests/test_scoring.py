@@ -105,13 +105,23 @@ def test_recogs_are_read_as_they_were_written(tmp_path):
     refs = {**REFS, "a:b": 'X,Y"Z', "no text": "", "u9": "A B"}
     hyps = {**HYPS, "a:b": "\\", "no text": "<unk>", "u9": ""}
     write_recogs(tmp_path / "recogs.txt", refs, hyps)
-    assert read_recogs(tmp_path / "recogs.txt") == ({**refs, "u9": "AB"}, hyps)
+    assert read_recogs(tmp_path / "recogs.txt") == ({**refs, "u9": "AB"}, hyps, {})
+
+
+def test_recogs_hold_speakers(tmp_path):
+    path = tmp_path / "recogs.txt"
+    speakers = {"u1": "S'1]", "u2": None}
+    write_recogs(path, REFS, HYPS, speakers)
+    assert read_recogs(path) == (REFS, HYPS, {"u1": "S'1]"})
+    path.write_text(path.read_text(encoding="utf-8") + "u9:\tspk=['S']\n", encoding="utf-8")
+    with pytest.raises(GmotError, match="1 utterances have only one of ref and hyp: .'u9'"):
+        read_recogs(path)
 
 
 def test_icefalls_recogs_of_words_are_read(tmp_path):
     text = "u1:\tref=['今天', '好']\nu1:\thyp=['今', '天']\n"
     (tmp_path / "recogs.txt").write_text(text, encoding="utf-8")
-    assert read_recogs(tmp_path / "recogs.txt") == ({"u1": "今天好"}, {"u1": "今天"})
+    assert read_recogs(tmp_path / "recogs.txt") == ({"u1": "今天好"}, {"u1": "今天"}, {})
 
 
 @pytest.mark.parametrize(

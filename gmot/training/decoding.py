@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 
+from gmot.bootstrap import require_speakers
 from gmot.common import GmotError, fingerprint, read_json, write_json
 from gmot.data.datamodule import AsrDataModule
 from gmot.decode.api import Decoder
@@ -63,6 +64,7 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
                 f"{exp_dir} was trained with {model.config.num_features}. "
                 "Give the --fbank-dir of the training."
             )
+    speakers = {part: _speakers(data, part, args.unit) for part in args.parts}
     common = {
         "epoch": config["epoch"],
         "avg": config["avg"],
@@ -111,7 +113,10 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
             chosen = (weights or {}).get(method, weightings(method, decoder.hlg_scale)[0])
             hyps = decoded.hypotheses(method, chosen)
             costs = _costs(decoded, method)
-            result = write_result_files(exp_dir / method, part, suffix, decoded.refs, hyps, costs)
+            result = write_result_files(
+                *(exp_dir / method, part, suffix, decoded.refs, hyps, costs),
+                *(speakers[part], args.unit),
+            )
             used = {"hlg": decoder.hlg_scale, **chosen} if "lattice" in STEPS[method] else {}
             records.append(
                 {
@@ -136,6 +141,22 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
     update_results(exp_dir / "results.json", records)
     logging.info("%s: %d results", exp_dir / "results.json", len(records))
     return records
+
+
+def _speakers(data: AsrDataModule, part: str, unit: str) -> Dict[str, Optional[str]]:
+    """Utterance -> speaker.
+
+    Raises:
+      GmotError: an utterance has none that the unit of resampling needs.
+    """
+    found = {cut.id: cut.supervisions[0].speaker for cut in data.cuts(part)}
+    if unit == "speaker":
+        remedy = (
+            "Give the corpus an utt2spk and run from the manifests stage on, or use "
+            "--unit utterance."
+        )
+        require_speakers(list(found), found, f"part '{part}' of {data.fbank_dir}", remedy)
+    return found
 
 
 def _to_find(decoder: Decoder) -> List[str]:

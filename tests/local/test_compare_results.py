@@ -38,7 +38,8 @@ def test_files_and_folders_give_the_same(exp):
     files = [f"{system}/1best/recogs-test-epoch-2-avg-1.txt" for system in HYPS]
     status, lines, err = run(*files, "--output", "out/table.md", cwd=exp)
     assert status == 0, err
-    first, second = lines.splitlines()
+    first, second, how = lines.splitlines()
+    assert "resampling 2 utterances of unknown speakers" in how and "Holm" not in how
     assert first.startswith("ctc: %CER 42.86 (")
     assert second.startswith("ours: %CER 14.29 (") and "difference -28.57 (" in second
     assert "probability of improvement 0." in second
@@ -52,15 +53,55 @@ def test_files_and_folders_give_the_same(exp):
     assert run(*arguments, cwd=exp)[1] == lines
 
 
+def write_seeds(folder, speakers):
+    """Two systems with three and two seeds."""
+    refs = {f"s{i % 4}-{i}": "今天天气好" for i in range(12)}
+    for system, seeds in (("a", 3), ("b", 2)):
+        for seed in range(seeds):
+            wrong = {"a": 2, "b": 3}[system] + seed
+            hyps = {
+                u: "坏" + t[1:] if i % 5 < wrong else t for i, (u, t) in enumerate(refs.items())
+            }
+            owners = {u: u[:2] for u in refs if speakers(u)}
+            write_recogs(folder / f"{system}{seed}.txt", refs, hyps, owners)
+    return [f"a{seed}.txt" for seed in range(3)], [f"b{seed}.txt" for seed in range(2)]
+
+
+def test_seeds_are_pooled_and_speakers_resampled(tmp_path):
+    a, b = write_seeds(tmp_path, lambda utterance: True)
+    arguments = (*a, "--against", *b, "--unit", "speaker", "--output", "table.md")
+    status, lines, err = run(*arguments, cwd=tmp_path)
+    assert status == 0, err
+    first, second, how = lines.splitlines()
+    assert "per seed" in first and "per seed" in second and "difference +" in second
+    for text in (how, (tmp_path / "table.md").read_text(encoding="utf-8")):
+        assert "3 and 2 training seeds and 4 speakers with their 12 utterances" in text
+    status, lines, err = run(*a[:1], *b, "--unit", "speaker", cwd=tmp_path)
+    assert status == 0, err
+    _, second, third, how = lines.splitlines()
+    assert ", corrected " in second and ", corrected " in third and "one training seed" in how
+
+
+def test_results_without_speakers_are_refused(tmp_path):
+    a, b = write_seeds(tmp_path, lambda utterance: utterance != "s3-7")
+    status, _, err = run(*a, "--against", *b, "--unit", "speaker", cwd=tmp_path)
+    assert status == 1 and len(err.splitlines()) == 1
+    assert "a0.txt" in err and "'s3-7'" in err and "local/decode.py" in err
+    assert run(*a, "--against", *b, cwd=tmp_path)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((), "either recogs files or --exp-dirs"),
         (("a.txt", "--exp-dirs", "ctc", "ours"), "either recogs files or --exp-dirs"),
-        (("--exp-dirs", "ctc"), "1 runs, expected two or more"),
+        (("--exp-dirs", "ctc"), "1 systems, expected two or more"),
         (("--exp-dirs", "ctc", "theirs"), "Decode system 'theirs' first"),
         (("--exp-dirs", "ctc", "ours", "--method", "nbest"), "no results of test by nbest"),
         (("a.txt", "b.txt"), "a.txt is not there"),
+        (("--exp-dirs", "ctc", "--against", "theirs"), "Decode system 'theirs' first"),
+        (("--exp-dirs", "ctc", "ours", "--unit", "word"), "'word'"),
+        (("--exp-dirs", "ctc", "ours", "--seed", "-1"), "--seed -1"),
     ],
 )
 def test_bad_options_are_refused(exp, arguments, message):

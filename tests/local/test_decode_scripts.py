@@ -15,6 +15,7 @@ from small_bert import save_small_bert
 
 from gmot.common import GmotError, write_json
 from gmot.decode.k2_import import k2_available
+from gmot.result_files import read_recogs
 from gmot.text.lang import Lang
 from gmot.text.ngram import train
 from gmot.text.tokens import TokenTable
@@ -64,6 +65,7 @@ def data(tmp_path_factory):
         for name, values in lists.items():
             lines = "".join(f"{part}{i} {value}\n" for i, value in enumerate(values))
             (folder / "corpus" / part / name).write_text(lines, encoding="utf-8")
+    (folder / "corpus/dev/utt2spk").write_text("dev0 s1\ndev1 s2\ndev2 s1\n")
     common = ("--prefix", "toy", "--parts", *TEXTS, "--manifest-dir", folder / "manifests")
     for script, more in (
         ("prepare_manifests.py", ("--corpus-dir", folder / "corpus")),
@@ -173,6 +175,38 @@ def test_files_and_records(data):
             "rtf_decoding": round(r["rtf_decoding"], 5),
             "peak_memory_mb": round(r["peak_memory_mb"]),
         }
+
+
+def test_speakers_are_stored_and_resampled(data, caplog, tmp_path):
+    caplog.set_level("INFO")
+    decode(data, "--unit", "speaker", "--epoch", 1)
+    (line,) = [m for m in caplog.messages if m.startswith("[dev-ctc-greedy-search]")]
+    assert "2 speakers with their 3 utterances" in line
+    path = data / "exp/ctc/ctc-greedy-search/recogs-dev-epoch-1-avg-1.txt"
+    assert read_recogs(path).speakers == {"dev0": "s1", "dev1": "s2", "dev2": "s1"}
+    (r,) = [r for r in results(data) if (r["epoch"], r["method"]) == (1, "ctc-greedy-search")]
+    assert r["num_speakers"] == 2 and set(r["intervals"]) == {"utterance", "speaker"}
+    low, high = r["intervals"]["speaker"]
+    assert f"{low:.2f} .. {high:.2f}" in line
+    output = tmp_path / "RESULTS.md"
+    arguments = ("--systems", "ctc", "--epoch", 1, "--unit", "speaker", "--output", output)
+    status, table, err = summarize(data, *arguments)
+    assert status == 0, err
+    assert f"({low:.2f} .. {high:.2f})" in table
+    for text in (table, output.read_text(encoding="utf-8")):
+        assert "dev: resampling 2 speakers with their 3 utterances" in text
+    with pytest.raises(GmotError, match=r"'train'.*2 of 2 utterances.*'train0'.*utt2spk"):
+        decode(data, "--unit", "speaker", "--epoch", 1, parts="train")
+
+
+def test_a_summary_by_speaker_of_results_without_is_refused(tmp_path):
+    r = {**dict(zip(("part", "method", "epoch", "avg"), ("dev", "1best", 3, 1))), "cer": 9.0}
+    write_json(tmp_path / "old" / "results.json", [r])
+    arguments = ("--exp-dir", tmp_path, "--systems", "old", "--output", tmp_path / "x.md")
+    outcome = run("summarize_results.py", *arguments, "--unit", "speaker")
+    message = refused(outcome)
+    assert "old/results.json" in message and "dev by 1best" in message and "utt2spk" in message
+    assert not (tmp_path / "x.md").exists()
 
 
 def test_ctc_decoding_writes_what_greedy_search_writes(data):
@@ -336,7 +370,8 @@ def test_summary(data, tmp_path):
         "--part", "dev", "--method", "ctc-greedy-search", "--avg", 2,
     )  # fmt: skip
     assert compared[0] == 0, compared[2]
-    assert compared[1].splitlines()[0].startswith(f"ctc: %CER {greedy['ctc']}")
+    assert compared[1].splitlines()[0].startswith(f"ctc: %CER {greedy['ctc'].split()[0]} (")
+    assert "resampling 3 utterances of 2 speakers" in text
     assert text.index("## Measured") < text.index("## Speed") < text.index("## Details")
 
 
