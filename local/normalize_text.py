@@ -17,7 +17,9 @@ from gmot.cli import ArgumentParser, run  # noqa: E402
 
 def get_parser() -> ArgumentParser:
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--keep-case", action="store_true", help="leave letters as they are")
+    parser.add_argument(
+        "--keep-case", action="store_true", help="keep the case of letters (scores ignore it)"
+    )
     parser.add_argument(
         "--skip-fields",
         type=int,

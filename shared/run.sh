@@ -39,6 +39,7 @@ option num_paths 100 "that the methods of n best draw from a lattice"
 option nbest_scale 0.5 "of a lattice's scores where paths are drawn; smaller: more distinct ones"
 option scale_part dev "the part on which scales are searched"
 option decode_options "" "more options for local/decode.py, such as --epoch 30"
+option unit utterance "resampled for the intervals of the results: utterance or speaker"
 option title "" "of the results"
 option published "" "file of what papers report on this corpus, quoted in the results"
 
@@ -54,6 +55,7 @@ for name in num_epochs avg; do
   [ -z "${!name}" ] || [ "${!name}" -eq "${!name}" ] 2>/dev/null ||
     die "--${name/_/-} ${!name}: a number is needed"
 done
+case $unit in utterance | speaker) ;; *) die "--unit $unit: expected utterance or speaker" ;; esac
 # A trial of few epochs is averaged over these.
 if [ -n "$num_epochs" ] && [ "$avg" -gt "$num_epochs" ]; then avg=$num_epochs; fi
 
@@ -270,7 +272,8 @@ for system in "${run_names[@]}"; do
     python local/decode.py --exp-dir "$exp_dir/$system" --prefix "$corpus" \
     --fbank-dir "$fbank_dir" --lang-dir "$lang_dir" --graph-dir "$graph_dir" \
     --parts $decode_parts --decoding-methods $decoding_methods \
-    --avg "$avg" --hlg-scale $hlg_scale ${search_options[@]+"${search_options[@]}"} $decode_options
+    --unit "$unit" --avg "$avg" --hlg-scale $hlg_scale \
+    ${search_options[@]+"${search_options[@]}"} $decode_options
 done
 
 decodings=()
@@ -279,12 +282,15 @@ systems=${run_names[*]}
 summarize() {
   # shellcheck disable=SC2086  # a list of words
   python local/summarize_results.py --exp-dir "$exp_dir" --systems $systems \
-    --output "$exp_dir/RESULTS.md" --title "$title" ${published:+--published "$published"} >/dev/null
+    --output "$exp_dir/RESULTS.md" --title "$title" --unit "$unit" \
+    ${published:+--published "$published"} >/dev/null
 }
-stage 10 "$exp_dir/results" "results" --after "${decodings[@]}" --settings systems title \
+result_settings=(systems title)
+[ "$unit" = utterance ] || result_settings+=(unit)
+stage 10 "$exp_dir/results" "results" --after "${decodings[@]}" --settings "${result_settings[@]}" \
   --inputs ${published:+"$published"} --outputs "$exp_dir/RESULTS.md" -- summarize
 if [ "$stop_stage" -ge 10 ]; then
-  # The tables of what was measured, and the teacher's layers.
-  sed '/^## Details/,$d' "$exp_dir/RESULTS.md" | grep -e '^|' -e '^Teacher: '
+  # The tables of what was measured, what intervals are conditional on, and the teacher's layers.
+  sed '/^## Details/,$d' "$exp_dir/RESULTS.md" | grep -E '^(\||- 95% intervals|Teacher: )'
   log "Commands, versions and counts: $exp_dir/RESULTS.md"
 fi
