@@ -282,7 +282,7 @@ systems=${run_names[*]}
 summarize() {
   # shellcheck disable=SC2086  # a list of words
   python local/summarize_results.py --exp-dir "$exp_dir" --systems $systems \
-    --output "$exp_dir/RESULTS.md" --title "$title" --unit "$unit" \
+    --output "$exp_dir/RESULTS.md" --unit "$unit" --title "$title" \
     ${published:+--published "$published"} >/dev/null
 }
 result_settings=(systems title)

@@ -74,7 +74,12 @@ class TeacherTokenizer:
 
     def _look_up(self, unit: str) -> List[str]:
         """The pieces of the written form with the fewest unknown pieces, the first of equals."""
-        return min(map(self._plain, written_forms(unit)), key=lambda pieces: pieces.count(UNK))
+        found: List[List[str]] = []
+        for form in written_forms(unit):
+            found.append(self._plain(form))
+            if UNK not in found[-1]:
+                break
+        return min(found, key=lambda pieces: pieces.count(UNK))
 
     def _plain(self, text: str) -> List[str]:
         """The pieces of a text as it is written."""

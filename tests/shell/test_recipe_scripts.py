@@ -193,7 +193,7 @@ def test_decoding_and_results_know_their_options(later_stages):
     train, decode, results = run("--avg", "2", "--hlg-scale", "0.3", "--title", "Mine")
     assert train.startswith("local/train.py")
     assert "--avg 2 --hlg-scale 0.3" in decode
-    assert results.endswith("--title Mine")
+    assert results.endswith("--unit utterance --title Mine")
     same = ("--avg", "2", "--hlg-scale", "0.3")
     assert run(*same, "--title", "Mine") == []
     (results,) = run(*same, "--title", "Ours")
@@ -203,6 +203,11 @@ def test_decoding_and_results_know_their_options(later_stages):
     decode, results = run()
     assert "--avg 1 --hlg-scale 0.6" in decode
     assert results.endswith("--title own")
+    (results,) = run("--unit", "speaker")  # decoding stores the intervals of both units
+    assert "--unit speaker" in results
+    assert "--unit speaker" in run("--unit", "speaker", "--avg", "3")[0]
+    assert later_stages("--systems", "ctc", "--unit", "word") == []
+    assert "--unit word" in later_stages.result.stderr
 
 
 def test_options_of_methods_go_with_the_methods(later_stages):
