@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import subprocess
 import sys
 import unicodedata
@@ -79,6 +80,14 @@ def test_b04_pieces_in_another_written_form(tokenizer, text, pieces):
     lower-case pieces alone. Kind: a unit lost for its written form."""
     assert tokenizer.tokenize(text) == pieces
     assert tokenizer.tokenize(normalize_text("T恤")) == ["t", "恤"]
+
+
+def test_b04_pieces_do_not_depend_on_unknown_neighbours(tokenizer):
+    """B04: spelled part by part, for the sake of an unknown part, the others keep their pieces."""
+    rng = random.Random(0)
+    for _ in range(300):
+        text = "".join(rng.choices("我歌kov，.'é の  \t", k=10))
+        assert tokenizer.tokenize("龘" + text) == ["<unk>", *tokenizer.tokenize(text)], text
 
 
 def test_b04_what_is_known_as_it_is_written_keeps_its_form(tmp_path):
