@@ -28,14 +28,15 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     The product appears complete or not at all. Works for files and for
     folders (the body may create either under the name it is given); a folder
     of that name is replaced. The suffixes of ``path`` are kept, because
-    writers choose their format by them.
+    writers choose their format by them. Where ``path`` is a symbolic link, the
+    product is made behind it.
     """
-    path = Path(path)
+    name, path = Path(path).name, Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".tmp-*-{glob.escape(path.name)}"):
+    for stale in path.parent.glob(f".tmp-*-{glob.escape(name)}"):
         if not _is_running(int(stale.name.split("-")[1])):
             _remove(stale)  # what a killed process left
-    temporary = path.parent / f".tmp-{os.getpid()}-{path.name}"
+    temporary = path.parent / f".tmp-{os.getpid()}-{name}"
     try:
         yield temporary
         if temporary.is_dir() and path.is_dir():
@@ -43,6 +44,14 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         _remove(temporary)
+
+
+def empty_folder(path: PathLike) -> None:
+    """Make an empty folder; where ``path`` is a symbolic link, behind it."""
+    folder = Path(os.path.realpath(path))
+    folder.mkdir(parents=True, exist_ok=True)
+    for inner in folder.iterdir():
+        _remove(inner)
 
 
 def _is_running(pid: int) -> bool:
@@ -58,10 +67,10 @@ def _is_running(pid: int) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
-    elif path.exists():
-        path.unlink()
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: PathLike, value: Any) -> None:
@@ -117,7 +126,7 @@ def setup_logging(level: int = logging.INFO, log_file: Union[PathLike, None] = N
     """Log to stderr (and to ``log_file``) as ``date time level message``."""
     handlers: list = [logging.StreamHandler()]
     if log_file is not None:
-        Path(log_file).parent.mkdir(parents=True, exist_ok=True)
+        Path(os.path.realpath(log_file)).parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
     logging.basicConfig(
         level=level,

@@ -22,6 +22,13 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--parts", nargs="+", required=True, help="for example train dev test")
     parser.add_argument("--manifest-dir", required=True, help="gets the manifests")
     parser.add_argument("--recipe", help="a recipe of lhotse; without it Kaldi-style folders")
+    parser.add_argument(
+        "--recipe-options",
+        nargs="*",
+        default=[],
+        metavar="NAME=VALUE",
+        help="more arguments of the recipe's function, for example languages=zh-CN",
+    )
     parser.add_argument("--sampling-rate", type=int, default=16000, help="of all audio, in Hz")
     parser.add_argument(
         "--normalize-command", metavar="CMD", help="shell filter, one transcript a line"
@@ -40,14 +47,27 @@ def main() -> None:
     args = get_parser().parse_args()
     import logging
 
+    import yaml
+
+    from gmot.common import GmotError
     from gmot.data.manifests import prepare_manifests
 
+    options = {}
+    for option in args.recipe_options:
+        name, equals, value = option.partition("=")
+        if not (args.recipe and name and equals):
+            raise GmotError(f"--recipe-options {option}: expected NAME=VALUE, and a --recipe.")
+        try:
+            options[name] = yaml.safe_load(value)  # numbers, true, [lists], text
+        except yaml.YAMLError:
+            options[name] = value
     parts = prepare_manifests(
         corpus_dir=args.corpus_dir,
         prefix=args.prefix,
         parts=args.parts,
         manifest_dir=args.manifest_dir,
         recipe=args.recipe,
+        recipe_options=options,
         sampling_rate=args.sampling_rate,
         normalize_command=args.normalize_command,
         num_jobs=args.num_jobs,

@@ -40,6 +40,7 @@ option corpus "$(basename "$recipe")" "first part of the names of the corpus's f
 option parts "train dev test" "parts of the corpus"
 option train_part train "the part that is learned from"
 option lhotse_recipe "" "lhotse's recipe that reads the corpus"
+option recipe_options "" "more arguments of lhotse's recipe, such as languages=zh-CN"
 option inventory "" "what the corpus should hold (gmot/data/inventory.py); differences are told"
 option strict false "stop where the corpus does not hold what --inventory says"
 option sampling_rate 16000 "of the recordings, in Hz"
@@ -82,6 +83,7 @@ if [ -d "$teacher" ]; then teacher=$(absolute "$teacher"); fi
 if [ -n "$inventory" ]; then inventory=$(absolute "$inventory"); fi
 if [ -n "$init_lang_dir" ]; then init_lang_dir=$(absolute "$init_lang_dir"); fi
 read -ra part_list <<<"$parts"
+read -ra recipe_option_list <<<"$recipe_options"
 lm_texts=()
 for name in $lm_text; do lm_texts+=("$(absolute "$name")"); done
 
@@ -130,6 +132,7 @@ if ! declare -F prepare_manifests >/dev/null; then
   prepare_manifests() {
     python local/prepare_manifests.py --corpus-dir "$corpus_dir" --prefix "$corpus" \
       --parts "${part_list[@]}" --manifest-dir "$manifest_dir" ${lhotse_recipe:+--recipe "$lhotse_recipe"} \
+      ${recipe_options:+--recipe-options "${recipe_option_list[@]}"} \
       ${inventory:+--inventory "$inventory"} --strict "$strict" \
       --sampling-rate "$sampling_rate" --normalize-command "$normalize_command" --num-jobs "$num_jobs"
   }
@@ -142,7 +145,8 @@ stage 0 corpus "the corpus" --settings corpus_dir --functions download_corpus \
   --outputs ${corpus_products[@]+"${corpus_products[@]}"} -- download_corpus
 
 manifests=()
-cuts=()
+features=("$fbank_dir/${corpus}_cmvn.json")
+audio_places=()
 other_parts=()
 # What Kaldi-style folders hold by now, so that a corrected transcript makes new manifests.
 transcripts=(${inventory:+"$inventory"} ${corpus_transcripts[@]+"${corpus_transcripts[@]}"})
@@ -150,8 +154,9 @@ for part in "${part_list[@]}"; do
   for name in wav.scp text segments utt2spk; do
     if [ -f "$corpus_dir/$part/$name" ]; then transcripts+=("$corpus_dir/$part/$name"); fi
   done
-  manifests+=("$manifest_dir/${corpus}_supervisions_$part.jsonl.gz")
-  cuts+=("$fbank_dir/${corpus}_cuts_$part.jsonl.gz")
+  audio_places+=("$corpus_dir/$part/wav.scp")
+  manifests+=("$manifest_dir/${corpus}"_{recordings,supervisions}"_$part.jsonl.gz")
+  features+=("$fbank_dir/${corpus}_cuts_$part.jsonl.gz" "$fbank_dir/${corpus}_feats_$part")
   [ "$part" = "$train_part" ] || other_parts+=("$part")
 done
 
@@ -165,9 +170,18 @@ settings_of() { # NAME... -> given
   done
 }
 
-settings_of strict
+# Audio that was replaced, repaired or added is read again. What else than Kaldi-style folders a
+# corpus consists of, its recipe knows.
+audio_state=
+if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 1 ]; then
+  [ -f "${audio_places[0]}" ] || audio_places=("$corpus_dir")
+  audio_state=$(python local/corpus_state.py "${audio_places[@]}" --without "$data_dir/manifests" \
+    "$fbank_dir" "$lang_dir" "$data_dir/lm" "$graph_dir" "$teacher_store" "$data_dir/teacher_random")
+fi
+
+settings_of strict recipe_options
 stage 1 manifests "manifests" --after corpus \
-  --settings corpus_dir corpus parts sampling_rate lhotse_recipe ${given[@]+"${given[@]}"} \
+  --settings corpus_dir corpus parts sampling_rate lhotse_recipe audio_state ${given[@]+"${given[@]}"} \
   --functions ${own_functions[@]+"${own_functions[@]}"} \
   --inputs ${transcripts[@]+"${transcripts[@]}"} \
   --outputs "${manifests[@]}" -- prepare_manifests
@@ -177,8 +191,8 @@ pitch_option=()
 if [ "$pitch" = true ]; then pitch_option=(--pitch true); fi
 # shellcheck disable=SC2086  # lists of words
 stage 2 fbank "filterbank features" --after manifests \
-  --settings corpus parts train_part num_mel_bins speed_perturb ${given[@]+"${given[@]}"} \
-  --outputs "${cuts[@]}" -- \
+  --settings corpus parts train_part num_mel_bins speed_perturb audio_state \
+  ${given[@]+"${given[@]}"} --outputs "${features[@]}" -- \
   python local/compute_fbank.py --prefix "$corpus" --parts $parts --train-part "$train_part" \
   --manifest-dir "$manifest_dir" --fbank-dir "$fbank_dir" --num-mel-bins "$num_mel_bins" \
   ${pitch_option[@]+"${pitch_option[@]}"} \
@@ -193,11 +207,11 @@ stage 3 validate "validation and statistics" --after fbank \
 # A teacher that is a folder is known by its files, one with a hub's name by that.
 tokenizer_files=()
 weight_files=()
-for name in config.json tokenizer.json tokenizer_config.json vocab.txt model.safetensors pytorch_model.bin; do
-  [ -f "$teacher/$name" ] || continue
-  case $name in
-    model.* | pytorch_model.*) weight_files+=("$teacher/$name") ;;
-    *) tokenizer_files+=("$teacher/$name") ;;
+for file in "$teacher"/*; do
+  [ -f "$file" ] || continue
+  case ${file##*/} in
+    model*.safetensors | pytorch_model*.bin) weight_files+=("$file") ;;
+    *.json | *.txt | *.model) tokenizer_files+=("$file") ;;
   esac
 done
 

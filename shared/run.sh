@@ -268,7 +268,8 @@ for system in "${run_names[@]}"; do
   # shellcheck disable=SC2086  # lists of words
   stage 9 "$exp_dir/$system/decode" "decoding with $system" \
     --after "$exp_dir/$system/train" ${decode_after[@]+"${decode_after[@]}"} \
-    --settings "${decode_settings[@]}" --inputs ${decode_inputs[@]+"${decode_inputs[@]}"} -- \
+    --settings "${decode_settings[@]}" --inputs ${decode_inputs[@]+"${decode_inputs[@]}"} \
+    --records "$exp_dir/$system/results.json" -- \
     python local/decode.py --exp-dir "$exp_dir/$system" --prefix "$corpus" \
     --fbank-dir "$fbank_dir" --lang-dir "$lang_dir" --graph-dir "$graph_dir" \
     --parts $decode_parts --decoding-methods $decoding_methods \

@@ -2,7 +2,7 @@
 # Stages that know what they were made from. Sourced, never run.
 #
 #   stage NUMBER NAME "title" [--after NAME...] [--settings VARIABLE...] [--inputs FILE...] \
-#         [--functions FUNCTION...] [--outputs FILE...] -- COMMAND [ARGUMENT...]
+#         [--functions FUNCTION...] [--outputs PATH...] [--records FILE...] -- COMMAND [ARGUMENT...]
 #
 # COMMAND makes the stage's product. A marker, $marker_dir/NAME.done (or NAME.done where NAME is a
 # path), is removed before and written, whole, after it; so a stage killed at any point is run
@@ -11,9 +11,11 @@
 #   --inputs     the content of these files (of those over 64 MiB: size and time)
 #   --functions  the text of these shell functions, where they are defined
 #   --after      the markers of the stages it builds on; each run of one of them leaves a new marker
-# When one of these has changed, or a file of --outputs is missing, the stage says which and runs
-# again, and so do, in turn, the stages after it. Else it is skipped with one line.
-# A stage refuses to end without its --outputs, and to begin before the stages it builds on.
+# and what the product was: the sizes of the files of --outputs (of a folder: of all files in it).
+# When one of these has changed, or a file of --outputs or --records (which other commands may add
+# to) is missing, the stage says which and runs again, and so do, in turn, the stages after it. Else
+# it is skipped with one line.
+# A stage refuses to end without --outputs and --records, and to begin before those it builds on.
 #
 # Only stages with $stage <= NUMBER <= $stop_stage are considered. The caller sets these two and
 # marker_dir, and calls `stage` plainly (in a condition, bash would ignore failures inside COMMAND).
@@ -70,6 +72,16 @@ file_state() { # FILE
   fi
 }
 
+# Sizes of a product, in one word; symbolic links are followed.
+product_size() { # PATH
+  if [ -d "$1" ]; then
+    (cd "$1" && find -L . -type f ! -name '.tmp-*' -exec wc -c {} + | sed '/ total$/d' |
+      LC_ALL=C sort | short_hash)
+  else
+    wc -c <"$1" | tr -d ' '
+  fi
+}
+
 running_stage=
 announce_failure() {
   local status=$?
@@ -82,7 +94,7 @@ trap announce_failure EXIT
 stage() {
   # Underscores, for COMMAND sees these names.
   local _number=$1 _name=$2 _title="Stage $1: $3" _list="" _made_from="" _word _marker _why=""
-  local _outputs=()
+  local _outputs=() _records=()
   shift 3
   # shellcheck disable=SC2154  # the caller's
   if [ "$_number" -lt "$stage" ] || [ "$_number" -gt "$stop_stage" ]; then return; fi
@@ -91,7 +103,7 @@ stage() {
     _word=$1
     shift
     case $_word in
-      --after | --settings | --inputs | --functions | --outputs)
+      --after | --settings | --inputs | --functions | --outputs | --records)
         _list=$_word
         continue
         ;;
@@ -118,6 +130,9 @@ stage() {
       --outputs)
         _outputs+=("$_word")
         ;;
+      --records)
+        _records+=("$_word")
+        ;;
       *) die "$_title: '$_word' stands before any of --after, --settings, ..." ;;
     esac
   done
@@ -126,8 +141,13 @@ stage() {
   _marker=$(marker_of "$_name")
   if [ -f "$_marker" ]; then
     _why=$(explain_change "$_marker" "$_made_from")
-    for _word in ${_outputs[@]+"${_outputs[@]}"}; do
-      [ -s "$_word" ] || _why+="${_why:+$'\n'}  missing: $_word"
+    for _word in ${_outputs[@]+"${_outputs[@]}"} ${_records[@]+"${_records[@]}"}; do
+      if [ ! -s "$_word" ]; then
+        _why+="${_why:+$'\n'}  missing: $_word"
+      elif grep -qF "product $_word, size " "$_marker" &&
+        ! grep -qFx "product $_word, size $(product_size "$_word")" "$_marker"; then
+        _why+="${_why:+$'\n'}  not whole: $_word"
+      fi
     done
     if [ -z "$_why" ]; then
       log "$_title: up to date"
@@ -144,8 +164,11 @@ stage() {
   running_stage=$_title
   SECONDS=0
   ("$@")
-  for _word in ${_outputs[@]+"${_outputs[@]}"}; do
+  for _word in ${_outputs[@]+"${_outputs[@]}"} ${_records[@]+"${_records[@]}"}; do
     [ -s "$_word" ] || die "$_title: ended without making $_word."
+  done
+  for _word in ${_outputs[@]+"${_outputs[@]}"}; do
+    _made_from+="product $_word, size $(product_size "$_word")"$'\n'
   done
   # The last line makes each run's marker differ, which is what --after looks at.
   printf '%srun %s %s\n' "$_made_from" "$(date -u '+%Y-%m-%dT%H:%M:%SZ')" "$$.$RANDOM" >"$_marker.tmp"
@@ -157,7 +180,7 @@ stage() {
 # Lines that only the marker has (was) and only the present has (now).
 explain_change() { # MARKER MADE_FROM
   local before
-  before=$(sed '$d' "$1")
+  before=$(sed -e '$d' -e '/^product /d' "$1")
   grep -Fxv -e "$2" <<<"$before" | sed -e '/^$/d' -e 's/^/  was: /' || true
   grep -Fxv -e "$before" <<<"${2%$'\n'}" | sed -e '/^$/d' -e 's/^/  now: /' || true
 }

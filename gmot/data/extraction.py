@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
@@ -11,7 +13,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from gmot.common import atomic_path, write_json
+from gmot.common import GmotError, atomic_path, write_json
+from gmot.data.audio import audio_reason, load_samples
 from gmot.data.pitch import fbank_with_pitch
 
 MIN_DURATION = 0.1  # seconds; nothing shorter can be recognised
@@ -34,6 +37,9 @@ def extract(
       num_mel_bins: of the filter bank.
       pitch: three columns more (:mod:`gmot.data.pitch`).
       num_jobs: processes, of one thread each.
+
+    Raises:
+      GmotError: one of the processes was killed.
     """
     total = sum(map(len, splits.values()))
     tasks = [(cuts, folder, name, num_mel_bins, pitch) for name, cuts in splits.items()]
@@ -60,12 +66,19 @@ def _run_tasks(tasks: List[Tuple], num_jobs: int) -> Iterator[int]:
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool:
+            raise GmotError(
+                f"one of {num_jobs} processes that compute features was killed, most often because "
+                "memory was short. Finished splits are kept: run the same command again to go on, "
+                "with a smaller --num-jobs if it is killed again."
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: the parent has the word
     # Matrices this small are computed 13 times faster by one thread than by many.
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
@@ -96,14 +109,14 @@ def _compute_split(cuts: List[Any], folder: Path, name: str, num_mel_bins: int, 
                 continue
             try:
                 # A header that was fine does not say that the samples are.
-                samples = cut.load_audio()
+                features = extractor.extract_from_samples_and_store(
+                    load_samples(cut), writer, rate, offset=cut.start, channel=cut.channel
+                )
+            except (OSError, MemoryError):
+                raise  # the machine's fault, not the utterance's
             except Exception as error:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-                failures.append([cut.id, f"unreadable audio: {reason}"])
+                failures.append([cut.id, audio_reason(error)])
                 continue
-            features = extractor.extract_from_samples_and_store(
-                samples, writer, rate, offset=cut.start, channel=cut.channel
-            )
             features.recording_id = cut.recording_id
             features.storage_path = f"{folder.name}/{archive.name}"
             done.append(fastcopy(cut, features=features))

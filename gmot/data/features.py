@@ -7,9 +7,10 @@ same as that of an uninterrupted run, whatever the number of processes.
 """
 
 import gzip
+import json
 import logging
-import os
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -21,11 +22,13 @@ from gmot.common import (
     GmotError,
     PathLike,
     atomic_path,
+    empty_folder,
     fingerprint,
     read_json,
     require_file,
     write_json,
 )
+from gmot.data.corpus_state import file_state
 from gmot.data.extraction import extract
 from gmot.data.manifests import manifest_path, read_manifest
 
@@ -133,12 +136,15 @@ def compute_fbank(
     if not marker.is_file() or read_json(marker) != source:
         # The cuts go first: they must never name features that are not there.
         product.unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        empty_folder(folder)
         write_json(marker, source)
 
-    names = sorted(path.name[:-5] for path in folder.glob("split-*.json"))
-    if not product.exists():
+    names = sorted(path.stem for path in folder.glob("split-*.json"))
+    whole = [name for name in names if _is_whole(folder, name)]
+    summaries = [read_json(folder / f"{name}.json") for name in whole]
+    if whole != names or _num_lines(product) != sum(s["num_cuts"] for s in summaries):
+        product.unlink(missing_ok=True)
+        names = whole
         splits = _splits(_make_cuts(manifest_dir, prefix, part, speeds))
         missing = {name: cuts for name, cuts in splits.items() if name not in set(names)}
         if len(missing) < len(splits):
@@ -146,7 +152,7 @@ def compute_fbank(
         extract(missing, part, folder, num_mel_bins, pitch, num_jobs)
         names = sorted(splits)
         _merge(names, folder, product)
-    summaries = [read_json(folder / f"{name}.json") for name in names]
+        summaries = [read_json(folder / f"{name}.json") for name in names]
     _report_failures(summaries, Path(fbank_dir) / f"{prefix}_excluded_{part}.txt", part)
     if write_cmvn:
         _write_cmvn(summaries, Path(fbank_dir) / f"{prefix}_cmvn.json")
@@ -158,7 +164,7 @@ def _fingerprint(manifest_dir: PathLike, prefix: str, part: str, *options: Any) 
     recordings = read_manifest(manifest_dir, prefix, "recordings", part, ("id", "sources"))
     supervisions = read_manifest(manifest_dir, prefix, "supervisions", part, ("id", "text"))
     files = [s["source"] for r in recordings for s in r["sources"] if s["type"] == "file"]
-    states = [_state(path) for path in files]
+    states = [file_state(path) for path in files]
     if files and not any(states):
         # Before anything is removed: features that are there outlive the audio.
         raise GmotError(
@@ -166,15 +172,6 @@ def _fingerprint(manifest_dir: PathLike, prefix: str, part: str, *options: Any) 
             "Put the audio back where the manifests say, or make the manifests anew."
         )
     return fingerprint(FORMAT, *map(repr, (*options, *recordings, *supervisions, *states)))
-
-
-def _state(path: str) -> Tuple[int, ...]:
-    """Size and time of change; nothing of a file that is not there."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return ()
-    return found.st_size, found.st_mtime_ns
 
 
 def _make_cuts(
@@ -201,6 +198,31 @@ def _make_cuts(
     return cuts + [cut.perturb_speed(factor) for factor in speeds for cut in cuts]
 
 
+def _is_whole(folder: Path, name: str) -> bool:
+    """Whether the files of a split are what its summary says, with finite features."""
+    from gmot.data.archive import DTYPE
+
+    try:
+        summary = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        size = summary["num_frames"] * len(summary["sum"]) * DTYPE.itemsize
+        return (
+            (folder / f"{name}.f16").stat().st_size == size
+            and _num_lines(folder / f"{name}.jsonl.gz") == summary["num_cuts"]
+            and bool(np.isfinite(summary["sum"] + summary["sum_of_squares"]).all())
+        )
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+def _num_lines(path: Path) -> int:
+    """Lines of a compressed file; -1 of one that is missing or broken."""
+    try:
+        with gzip.open(path, "rb") as lines:
+            return sum(1 for _ in lines)
+    except (OSError, EOFError, zlib.error):
+        return -1
+
+
 def _splits(cuts: List[Any]) -> Dict[str, List[Any]]:
     """At most a hundred splits, of 250 cuts or more."""
     size = max(250, -(-len(cuts) // 100))
@@ -213,7 +235,7 @@ def _splits(cuts: List[Any]) -> Dict[str, List[Any]]:
 def _merge(names: Sequence[str], folder: Path, product: Path) -> None:
     if not any(read_json(folder / f"{name}.json")["num_cuts"] for name in names):
         _, reason = read_json(folder / f"{names[0]}.json")["failures"][0]
-        shutil.rmtree(folder)
+        empty_folder(folder)
         raise GmotError(
             f"{product}: not one utterance could be read; the first: {reason}. "
             "Is the audio still where the manifests say?"

@@ -21,7 +21,8 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from gmot.cli import load_config
 from gmot.common import GmotError, PathLike, require_file
-from gmot.data.kaldi import Part, describe_audio, read_table
+from gmot.data.audio import describe_audio
+from gmot.data.kaldi import Part, read_table
 
 log = logging.getLogger(__name__)
 

@@ -1,13 +1,34 @@
 """Kaldi-style folders: ``wav.scp``, ``text``, optionally ``segments`` and ``utt2spk``."""
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from tqdm import tqdm
 
 from gmot.common import GmotError, require_file
+from gmot.data.audio import describe_audio
+
+log = logging.getLogger(__name__)
+
+TO_THE_END = -1.0  # Kaldi's end of a segment that lasts to the end of its recording
+MAX_OVERSHOOT = 0.5  # seconds by which a segment may exceed its recording, as in Kaldi
+ROUNDING = 0.01  # seconds; overshoot that is not worth a word
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A line of ``segments``, or a whole recording.
+
+    ``end`` is None at the end of the recording; ``channel`` is None where no column names it.
+    """
+
+    recording: str
+    start: float = 0.0
+    end: Optional[float] = None
+    channel: Optional[str] = None
 
 
 @dataclass
@@ -42,11 +63,10 @@ def read_kaldi_part(folder: Path, name: str, num_jobs: int = 4) -> Part:
             f"{folder / 'wav.scp'}: '{piped}' is a command, not a file. "
             "Run the commands once and list the audio files they make."
         )
-    segments: Dict[str, Tuple[str, float, Optional[float]]]
     if (folder / "segments").exists():
         segments = _read_segments(folder / "segments")
     else:
-        segments = {utterance: (utterance, 0.0, None) for utterance in wavs}
+        segments = {utterance: Segment(utterance) for utterance in wavs}
 
     part = Part(name)
     broken: Dict[str, str] = {}
@@ -64,51 +84,43 @@ def read_kaldi_part(folder: Path, name: str, num_jobs: int = 4) -> Part:
             else:
                 part.recordings[key] = result
 
-    for utterance, (key, start, end) in segments.items():
-        recording = part.recordings.get(key)
+    trimmed = []
+    for utterance, segment in segments.items():
+        recording = part.recordings.get(segment.recording)
         if recording is None:
-            part.exclude(utterance, broken.get(key, f"'{key}' is not in wav.scp"))
-        elif utterance not in texts:
-            part.exclude(utterance, "no transcript")
-        elif end is not None and not 0 <= start < end <= recording.duration + 0.01:
             part.exclude(
-                utterance, f"segment {start} to {end} s of audio of {recording.duration} s"
+                utterance, broken.get(segment.recording, f"'{segment.recording}' is not in wav.scp")
             )
-        else:
-            end = recording.duration if end is None else min(end, recording.duration)
-            part.supervisions[utterance] = SupervisionSegment(
-                id=utterance,
-                recording_id=key,
-                start=start,
-                duration=recording.duration
-                if start == 0 and end == recording.duration
-                else round(end - start, ndigits=8),
-                channel=0,
-                text=texts[utterance],
-                speaker=speakers.get(utterance),
-            )
+            continue
+        if utterance not in texts:
+            part.exclude(utterance, "no transcript")
+            continue
+        place = _place(segment, recording)
+        if isinstance(place, str):
+            part.exclude(utterance, place)
+            continue
+        start, duration, channel = place
+        overshoot = (segment.end or 0) - recording.duration
+        if overshoot > ROUNDING:
+            trimmed.append((overshoot, utterance))
+        part.supervisions[utterance] = SupervisionSegment(
+            id=utterance,
+            recording_id=segment.recording,
+            start=start,
+            duration=duration,
+            channel=channel,
+            text=texts[utterance],
+            speaker=speakers.get(utterance) or None,
+        )
+    if trimmed:
+        log.warning(
+            "part '%s': %d segments trimmed to the end of their audio, by up to %.2f s (%s)",
+            *(name, len(trimmed), *max(trimmed)),
+        )
     for utterance in texts:
         if utterance not in segments:
             part.exclude(utterance, "transcript without audio")
     return part
-
-
-def describe_audio(key: str, path: Path) -> Any:
-    """A recording (lhotse's), or the reason why there is none."""
-    from lhotse import Recording
-
-    path = path.absolute()
-    if not path.is_file():
-        return f"no such file: {path}"
-    try:
-        # lhotse's backends raise exceptions of many kinds on bad audio.
-        recording = Recording.from_file(path, recording_id=key)
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return f"unreadable audio: {path}: {lines[-1].strip()}"
-    if recording.num_samples == 0:
-        return f"no samples in {path}"
-    return recording
 
 
 def read_table(path: Path) -> Dict[str, str]:
@@ -131,17 +143,47 @@ def read_table(path: Path) -> Dict[str, str]:
     return table
 
 
-def _read_segments(path: Path) -> Dict[str, Tuple[str, float, Optional[float]]]:
+def _read_segments(path: Path) -> Dict[str, Segment]:
     segments = {}
     for utterance, value in read_table(path).items():
         try:
-            key, start, end = value.split()
-            segments[utterance] = (key, float(start), float(end))
+            key, start, end, *channel = value.split()
+            if len(channel) > 1:
+                raise ValueError
+            segments[utterance] = Segment(
+                key,
+                float(start),
+                None if float(end) == TO_THE_END else float(end),
+                channel[0] if channel else None,
+            )
         except ValueError:
             raise GmotError(
-                f"{path}: '{utterance} {value}', expected 'utterance recording start end'"
+                f"{path}: '{utterance} {value}', expected 'utterance recording start end' with "
+                "numbers of seconds, and perhaps a channel."
             ) from None
     return segments
+
+
+def _place(segment: Segment, recording: Any) -> Union[str, Tuple[float, float, int]]:
+    """Start, duration and channel of a segment, or the reason why it cannot be used."""
+    channels = recording.channel_ids
+    channel = segment.channel
+    if channel is None:
+        if len(channels) > 1:
+            return (
+                f"{len(channels)} channels, expected 1, or the number of one in a fifth column of "
+                "segments"
+            )
+        channel = channels[0]
+    elif channel not in map(str, channels):
+        return f"channel {channel} of audio with {len(channels)} channels, numbered from 0"
+    total = recording.duration
+    start, end = segment.start, total if segment.end is None else segment.end
+    if not (0 <= start < min(end, total) and end <= total + MAX_OVERSHOOT):
+        return f"invalid segment: {start} to {end} s of audio of {total} s"
+    end = min(end, total)
+    whole = start == 0 and end == total
+    return start, total if whole else round(end - start, ndigits=8), int(channel)
 
 
 def refuse_repeated(ids: Sequence[str], where: Any) -> None:

@@ -6,7 +6,6 @@ text of the manifests is normalised once, here, and never again.
 """
 
 import gzip
-import inspect
 import itertools
 import json
 import logging
@@ -14,11 +13,12 @@ import subprocess
 import zlib
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from gmot.common import GmotError, PathLike, atomic_path, require_file
-from gmot.data.inventory import Inventory, Survey
-from gmot.data.kaldi import Part, read_kaldi_part, refuse_repeated
+from gmot.data.inventory import Inventory
+from gmot.data.kaldi import Part, read_kaldi_part
+from gmot.data.recipes import run_recipe
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ def prepare_manifests(
     num_jobs: int = 4,
     inventory: Optional[PathLike] = None,
     strict: bool = False,
+    recipe_options: Optional[Mapping[str, Any]] = None,
 ) -> List[Part]:
     """Make the manifests of a corpus.
 
@@ -98,6 +99,7 @@ def prepare_manifests(
       num_jobs: audio files opened at a time.
       inventory: file with what the corpus should hold (``gmot.data.inventory``).
       strict: that it holds something else is an error, not a warning.
+      recipe_options: more arguments of the recipe's function.
 
     Returns:
       What was made, part by part.
@@ -110,7 +112,8 @@ def prepare_manifests(
     if recipe is None:
         found = [read_kaldi_part(Path(corpus_dir) / part, part, num_jobs) for part in parts]
     else:
-        found = _run_recipe(recipe, corpus_dir, parts, num_jobs, survey)
+        made = Path(manifest_dir) / f"{prefix}_{recipe}"
+        found = run_recipe(recipe, corpus_dir, made, parts, num_jobs, recipe_options, survey)
     if survey:
         survey.account(found)
     for part in found:
@@ -129,64 +132,6 @@ def prepare_manifests(
     return found
 
 
-def _run_recipe(
-    recipe: str,
-    corpus_dir: PathLike,
-    parts: Sequence[str],
-    num_jobs: int,
-    survey: Optional[Survey] = None,
-) -> List[Part]:
-    import lhotse.recipes
-    from lhotse.audio.utils import AudioLoadingError
-
-    prepare = getattr(lhotse.recipes, f"prepare_{recipe}", None)
-    if prepare is None:
-        known = sorted(n[8:] for n in dir(lhotse.recipes) if n.startswith("prepare_"))
-        raise GmotError(f"lhotse has no recipe '{recipe}'. It has: {', '.join(known)}")
-    if not Path(corpus_dir).is_dir():
-        raise GmotError(f"corpus folder {corpus_dir} is not there")
-    options = {}
-    if "num_jobs" in inspect.signature(prepare).parameters:
-        options["num_jobs"] = num_jobs
-    quiet = logging.getLogger()
-    level = quiet.level
-    try:
-        if survey:  # which counts what the recipe would warn of, a line each
-            quiet.setLevel(logging.ERROR)
-        manifests = prepare(corpus_dir, **options)
-    except (AssertionError, OSError, ValueError, LookupError, AudioLoadingError) as error:
-        if survey:
-            survey.refuse_broken_audio()
-        raise GmotError(
-            f"lhotse's recipe '{recipe}' cannot read {corpus_dir}: {type(error).__name__}: {error}"
-        ) from error
-    finally:
-        quiet.setLevel(level)
-    found = []
-    for name in parts:
-        if "supervisions" not in manifests.get(name, {}):
-            raise GmotError(
-                f"lhotse's recipe '{recipe}' has no part '{name}'; it made: "
-                f"{', '.join(map(str, manifests)) or 'nothing'}"
-            )
-        part = Part(name)
-        for kind in ("recordings", "supervisions"):
-            table = getattr(part, kind)
-            repeated = []
-            # Recipes go through folders in the file system's order.
-            for item in sorted(manifests[name][kind], key=lambda item: item.id):
-                if item.id in table:
-                    repeated.append(item.id)
-                table[item.id] = item
-            refuse_repeated(repeated, f"{kind} of '{name}'")
-        for recording in part.recordings.values():
-            for source in recording.sources:
-                if source.type == "file":
-                    source.source = str(Path(source.source).absolute())
-        found.append(part)
-    return found
-
-
 def _check_audio(part: Part, sampling_rate: int) -> None:
     for utterance, supervision in list(part.supervisions.items()):
         recording = part.recordings.get(supervision.recording_id)
@@ -197,8 +142,6 @@ def _check_audio(part: Part, sampling_rate: int) -> None:
                 utterance,
                 f"sampling rate {recording.sampling_rate} Hz, expected {sampling_rate} Hz",
             )
-        elif recording.num_channels != 1:
-            part.exclude(utterance, f"{recording.num_channels} channels, expected 1")
 
 
 def _normalize(parts: Sequence[Part], command: str) -> None:

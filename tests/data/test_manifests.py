@@ -169,7 +169,7 @@ def test_segments_of_long_recordings(tmp_path):
         "a": (0.0, 1.5),
         "b": (1.5, 1.5),
     }
-    assert "segment 2.0 to 9.0 s" in excluded(tmp_path)["c"]
+    assert "2.0 to 9.0 s of audio of 3.0 s" in excluded(tmp_path)["c"]
     assert "not in wav.scp" in excluded(tmp_path)["d"]
     (folder / "segments").write_text("a talk000 zero one\n")
     with pytest.raises(GmotError, match="expected 'utterance recording start end'"):

@@ -152,12 +152,11 @@ def later_stages(bash, corpus, tmp_path):
     calls = tmp_path / "calls"
     python.write_text(
         '#!/bin/sh\necho "$@" >>"$calls"\n'
-        "while [ $# -gt 1 ]; do\n"
-        '  if [ "$1" = --output ]; then echo "| x |" >"$2"; fi\n'
-        '  if [ "$1" = --store ]; then mkdir -p "$2"; for f in features.bin index.json; do\n'
-        '    echo x >"$2/$f"; done; fi\n'
-        "  shift\n"
-        "done\n"
+        "while [ $# -gt 1 ]; do case $1 in\n"
+        '  --output) echo "| x |" >"$2" ;;\n'
+        '  --exp-dir) mkdir -p "$2" && echo "[]" >"$2/results.json" ;;\n'
+        '  --store) mkdir -p "$2"; for f in features.bin index.json; do echo x >"$2/$f"; done ;;\n'
+        "esac; shift; done\n"
     )
     python.chmod(0o755)
     markers = corpus / "data" / ".stages"

