@@ -30,6 +30,7 @@ if $torch2; then
 fi
 : "${venv:=$default_venv}"
 venv=${venv%/}
+if [ -L "$venv" ]; then venv=$(readlink -f "$venv"); fi # made behind a link
 if [ -n "$requirements" ]; then files=("$requirements"); fi
 # shellcheck disable=SC2154
 if $dev; then files+=("$root/requirements/dev.txt"); fi

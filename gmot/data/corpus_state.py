@@ -59,10 +59,11 @@ def _files_below(top: str, skipped: set) -> Iterator[Tuple[str, Tuple[int, ...]]
 
 def _audio_of(scp: Path) -> Iterator[Tuple[str, Tuple[int, ...]]]:
     try:
-        lines = scp.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+        lines = scp.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
     except OSError:
         return
     parent = str(scp.parent)
-    for line in lines:
-        path = line.strip().partition(" ")[2] or line.strip().partition("\t")[2]
-        yield line, file_state(os.path.join(parent, path.strip()))
+    for fields in (line.split(maxsplit=1) for line in lines):
+        if fields:
+            path = fields[1].strip() if len(fields) > 1 else ""
+            yield fields[0], file_state(os.path.join(parent, path))

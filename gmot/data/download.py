@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import http.client
 import logging
+import os
 import re
 import shutil
 import sys
@@ -135,7 +136,7 @@ def download(url: str, path: PathLike, md5: str) -> None:
     Raises:
       GmotError: the server gives it not, or gives something else.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     part = path.with_name(path.name + ".part")
     part.parent.mkdir(parents=True, exist_ok=True)
     failures = 0

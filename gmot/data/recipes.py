@@ -52,8 +52,8 @@ def run_recipe(
     if arguments.get("output_dir") == output_dir:
         empty_folder(output_dir)  # a recipe takes manifests that it finds there for this corpus's
     try:
-        if survey:  # which counts what the recipe would warn of, a line each
-            quiet.setLevel(logging.ERROR)
+        # A survey counts what the recipe would warn of, a line each.
+        quiet.setLevel(logging.ERROR if survey else logging.WARNING)
         manifests = prepare(**arguments)
         return [_read_part(recipe, prepare, manifests, name, parts) for name in parts]
     except GmotError:

@@ -27,7 +27,11 @@ def get_parser() -> ArgumentParser:
 
 def _start(wheel_dir: Path, model: Path) -> None:
     global _speaker
+    import signal
+
     from kokoro import Kokoro
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: the parent has the word
 
     _speaker = Kokoro(wheel_dir, model)
 

@@ -1,0 +1,85 @@
+"""Known issues of process pools: a worker that the system kills, a Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from audio import write_part
+
+from gmot.data.features import load_cuts
+from gmot.data.manifests import prepare_manifests
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="reads the children of a process in /proc"
+)
+
+
+def workers(pid):
+    """Processes of a pool that were spawned by ``pid``."""
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        try:
+            command = Path(f"/proc/{child}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"spawn_main" in command:
+            found.append(int(child))
+    return found
+
+
+@pytest.fixture
+def fbank(tmp_path):
+    """Start compute_fbank.py with two workers; end it when the first split is done."""
+    write_part(tmp_path / "corpus" / "train", [0.12] * 260)
+    prepare_manifests(tmp_path / "corpus", "toy", ["train"], tmp_path / "m")
+    command = [sys.executable, str(ROOT / "local" / "compute_fbank.py"), "--prefix", "toy"]
+    command += ["--parts", "train", "--manifest-dir", str(tmp_path / "m"), "--num-jobs", "2"]
+    command += ["--speed-perturb", "0.9", "1.1", "--fbank-dir", str(tmp_path / "f")]
+    feats = tmp_path / "f" / "toy_feats_train"
+
+    def start():
+        return subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, start_new_session=True, bufsize=1
+        )
+
+    def at_work(process):
+        deadline = time.monotonic() + 60
+        while not (list(feats.glob("split-*.json")) and workers(process.pid)):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.002)
+
+    return start, at_work
+
+
+def test_a_killed_worker_is_one_line_and_the_same_command_goes_on(fbank, tmp_path):
+    """B31, icefall#2037 and #964: a traceback of BrokenProcessPool."""
+    start, at_work = fbank
+    process = start()
+    at_work(process)
+    os.kill(workers(process.pid)[0], signal.SIGKILL)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1 and "Traceback" not in said
+    (line,) = [line for line in said.splitlines() if line.startswith("error:")]
+    assert "killed" in line and "memory" in line and "--num-jobs" in line
+    again = start()
+    said = again.communicate(timeout=120)[1]
+    assert again.returncode == 0, said
+    assert len(load_cuts(tmp_path / "f", "toy", "train")) == 780
+
+
+def test_an_interrupted_run_is_one_line(fbank):
+    """B31: Ctrl-C reaches the workers too, which say nothing."""
+    start, at_work = fbank
+    process = start()
+    at_work(process)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert "Traceback" not in said and "KeyboardInterrupt" not in said
+    assert "run the same command" in said
