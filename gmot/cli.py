@@ -131,16 +131,43 @@ def layer(value: str) -> Union[int, str]:
 
 
 def run(main: Callable[[], Any]) -> None:
-    """Run a script's ``main``; a :class:`GmotError` becomes one clear line."""
+    """Run a script's ``main``; errors that the user can mend become one clear line."""
     setup_logging()
     try:
         main()
-    except GmotError as error:
-        logging.getLogger("gmot").debug("traceback", exc_info=True)
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted; run the same command to go on", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        message = _explain(error)
+        if message is None:
+            raise
+        logging.getLogger("gmot").debug("traceback", exc_info=True)
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _explain(error: Exception) -> Optional[str]:
+    """What to say of an exception; None of a fault of the program's own."""
+    if isinstance(error, GmotError):
+        return str(error)
+    found = " ".join(str(error).split())
+    if isinstance(error, ImportError) and not (error.name or "").startswith("gmot"):
+        return (
+            f"{error.name or 'a package'} cannot be imported ({found}). Install what "
+            "'python local/check_environment.py' finds missing: bash shared/environment.sh"
+        )
+    if isinstance(error, MemoryError):
+        return f"out of memory ({found}). Use fewer processes or smaller batches."
+    if isinstance(error, OSError):
+        if error.filename is None:
+            return f"{type(error).__name__}: {found}"
+        return f"{error.filename}: {error.strerror}. Check the path, its rights and the disk."
+    if isinstance(error, RuntimeError) and "DataLoader worker" in found:
+        return (
+            f"a loading process was killed, most often because memory was short ({found}). "
+            "Use a smaller --num-workers; the same command goes on."
+        )
+    return None

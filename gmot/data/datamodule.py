@@ -10,7 +10,7 @@ import argparse
 import math
 import random
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
 
 import torch
 from torch import Tensor
@@ -146,7 +146,7 @@ class Loader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(
+        return _without_tracebacks(
             torch.utils.data.DataLoader(
                 _Dataset(self.cuts, self.augment, self.seed, self.epoch),
                 sampler=self._batches,
@@ -155,6 +155,13 @@ class Loader:
                 pin_memory=torch.cuda.is_available(),
             )
         )
+
+
+def _without_tracebacks(batches: Iterable[Batch]) -> Iterator[Batch]:
+    try:
+        yield from batches
+    except GmotError as error:  # torch puts the traceback of a loading process before the message
+        raise GmotError(str(error).rpartition("GmotError: ")[2].strip()) from None
 
 
 class AsrDataModule:

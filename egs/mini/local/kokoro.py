@@ -20,6 +20,8 @@ from gmot.common import GmotError, atomic_path
 KOKORO_RATE = 24000
 SAMPLING_RATE = 16000
 MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
+# Packages of the processes that speak.
+REQUIRED = ("onnxruntime", "scipy", "soundfile", "jieba", "pypinyin", "cn2an", "ordered_set")
 SILENCE = 0.01  # amplitude below which the ends are cut
 MARGIN = 0.06  # seconds kept before and after
 

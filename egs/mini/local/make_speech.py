@@ -55,10 +55,11 @@ def main() -> None:
     import logging
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
+    from importlib.util import find_spec
     from multiprocessing import get_context
 
     from corpus import plan
-    from kokoro import MODEL_SHA256, assemble_model, find_wheel
+    from kokoro import MODEL_SHA256, REQUIRED, assemble_model, find_wheel
     from tqdm import tqdm
 
     from gmot.common import GmotError, atomic_path, fingerprint
@@ -82,12 +83,21 @@ def main() -> None:
         "%d utterances, %d of them in the cache, %d to speak", total, total - len(tasks), len(tasks)
     )
     if tasks:
+        # A process that cannot start would print a traceback.
+        missing = [name for name in REQUIRED if find_spec(name) is None]
+        if missing:
+            raise GmotError(
+                f"missing packages: {', '.join(missing)}. Install them: bash shared/environment.sh"
+            )
         seconds = 0.0
         # A bar on a terminal, a line now and then in a log.
         interval = 0.1 if sys.stderr.isatty() else 30
         # spawn: a forked onnxruntime or OpenMP may hang.
         pool = ProcessPoolExecutor(
-            args.num_jobs, get_context("spawn"), initializer=_start, initargs=(wheels, model)
+            max(1, args.num_jobs),
+            get_context("spawn"),
+            initializer=_start,
+            initargs=(wheels, model),
         )
         try:
             spoken = [pool.submit(_speak, task) for task in tasks.values()]

@@ -1,0 +1,173 @@
+"""Whatever is wrong with what a script is given, it says so in one line, without a traceback."""
+
+import importlib.util
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gmot.cli import _explain
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = [
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("local/*.py", "egs/*/local/*.py")
+    for path in sorted(ROOT.glob(pattern))
+    if "__main__" in path.read_text(encoding="utf-8")
+]
+# Every package beside the standard library, as far as scripts and gmot import any.
+PACKAGES = (
+    *("numpy", "scipy", "numba", "torch", "lhotse", "soundfile", "transformers", "tokenizers"),
+    *("safetensors", "kaldialign", "tensorboard", "matplotlib", "yaml", "tqdm", "jieba"),
+    *("pypinyin", "cn2an", "k2", "kaldilm", "onnxruntime", "kaldi_native_fbank", "geomloss"),
+)
+STDIN = ("local/normalize_text.py",)  # reads nothing else
+WITHOUT_INPUT = ("local/check_environment.py", "local/corpus_state.py", *STDIN)
+
+
+def parser_of(script, monkeypatch):
+    monkeypatch.syspath_prepend(str((ROOT / script).parent))
+    spec = importlib.util.spec_from_file_location("script", ROOT / script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_parser()
+
+
+def arguments(parser, value):
+    """What the parser asks for, ``value`` for every text."""
+    found = []
+
+    def give(action):
+        values = [value]
+        if action.choices:
+            values = [str(next(iter(action.choices)))]
+        elif action.type in (int, float):
+            values = ["1"]
+        if isinstance(action.nargs, int):
+            values *= action.nargs
+        found.extend([*action.option_strings[:1], *values])
+
+    for action in parser._actions:
+        if action.required or not action.option_strings:
+            give(action)
+    for group in parser._mutually_exclusive_groups:
+        if group.required:
+            give(group._group_actions[0])
+    return found
+
+
+@pytest.fixture
+def run_here(tmp_path, monkeypatch, capsys):
+    """Run a script in this process, which has torch and lhotse: status and what it said."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gmot.cli.setup_logging", lambda: None)
+
+    def run(script, *options):
+        monkeypatch.syspath_prepend(str((ROOT / script).parent))
+        monkeypatch.setattr(sys, "argv", [script, *options])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+        return end.value.code, capsys.readouterr().err
+
+    return run
+
+
+def assert_one_line(status, said, expected=1):
+    assert "Traceback" not in said, said
+    assert status == expected, said
+    assert "error: " in said.strip().splitlines()[-1]
+
+
+def test_there_are_scripts_to_try():
+    assert len(SCRIPTS) > 15
+
+
+@pytest.mark.parametrize("kind", ["not/to/be/found", "folder", "garbage", "empty"])
+@pytest.mark.parametrize("script", [s for s in SCRIPTS if s not in WITHOUT_INPUT])
+def test_inputs_that_are_none(script, kind, run_here, tmp_path, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "garbage").write_bytes(bytes(range(256)) * 4)
+    (tmp_path / "empty").write_bytes(b"")
+    given = arguments(parser_of(script, monkeypatch), kind)
+    assert_one_line(*run_here(script, *given))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_unknown_option(script, run_here, monkeypatch):
+    given = arguments(parser_of(script, monkeypatch), "x")
+    status, said = run_here(script, *given, "--no-such-option", "1")
+    assert_one_line(status, said, expected=2)
+    assert "--no-such-option" in said
+
+
+@pytest.fixture
+def run_without(tmp_path):
+    """Run a script in a process of its own, which cannot import some packages."""
+
+    def run(packages, script, *options):
+        (tmp_path / "sitecustomize.py").write_text(
+            f"import sys\nfor name in {packages!r}:\n    sys.modules[name] = None\n"
+        )
+        result = subprocess.run(
+            [sys.executable, str(ROOT / script), *options],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        return result.returncode, result.stderr
+
+    return run
+
+
+@pytest.mark.parametrize("script", [s for s in SCRIPTS if s not in WITHOUT_INPUT])
+def test_missing_packages(script, run_without, monkeypatch):
+    """Without any package: the first one that the script needs is named, or its input is."""
+    given = arguments(parser_of(script, monkeypatch), "not/to/be/found")
+    assert_one_line(*run_without(PACKAGES, script, *given))
+
+
+def test_a_missing_package_is_named_with_what_installs_it(run_without):
+    given = ("--exp-dir", "x", "--lang-dir", "x", "--teacher", "x", "--fbank-dir", "x")
+    status, said = run_without(("torch",), "local/train.py", *given, "--prefix", "x")
+    assert_one_line(status, said)
+    line = said.strip().splitlines()[-1]
+    assert "torch cannot be imported" in line and "shared/environment.sh" in line
+
+
+@pytest.mark.parametrize(
+    ("error", "facts"),
+    [
+        (ModuleNotFoundError("No module named 'k2'", name="k2"), ["k2", "environment.sh"]),
+        (ImportError("libcuda.so.1:\n cannot open"), ["libcuda.so.1: cannot open"]),
+        (MemoryError("Unable to allocate 9 GiB"), ["memory", "9 GiB"]),
+        (OSError(28, "No space left on device", "/disk/x"), ["/disk/x: No space left"]),
+        (PermissionError(13, "Permission denied", "x"), ["x: Permission denied"]),
+        (OSError("broken pipe of a friend"), ["OSError: broken pipe of a friend"]),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), ["pid 7"]),
+    ],
+)
+def test_what_a_user_can_mend_is_told_on_one_line(error, facts):
+    said = _explain(error)
+    assert all(fact in said for fact in facts) and "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), RuntimeError("x"), ImportError("x", name="gmot.data.none")]
+)
+def test_faults_of_the_program_keep_their_traceback(error):
+    assert _explain(error) is None
+
+
+def test_text_that_is_not_utf8_is_one_line(tmp_path):
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "local" / "normalize_text.py")],
+        input=b"\xff\xfe\n",
+        capture_output=True,
+    )
+    assert result.returncode == 1 and b"Traceback" not in result.stderr
+    assert b"line 1" in result.stderr
