@@ -3,10 +3,12 @@
 import contextlib
 import glob
 import hashlib
+import importlib
 import json
 import logging
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any, Iterator, Union
 
@@ -97,6 +99,18 @@ def read_json(path: PathLike) -> Any:
         ) from None
 
 
+def read_utf8(path: PathLike, encoding: str = "utf-8") -> str:
+    """Text of a file; ``utf-8-sig`` leaves out a byte order mark.
+
+    Raises:
+      GmotError: it is not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding=encoding)
+    except UnicodeDecodeError as error:
+        raise GmotError(f"{path}: not UTF-8 ({error}). Convert it with iconv.") from None
+
+
 def fingerprint(*parts: Any) -> str:
     """A short stable name for some content (strings, bytes, numbers, tensors)."""
     digest = hashlib.sha256()
@@ -120,6 +134,13 @@ def require_file(path: PathLike, what: str, remedy: str) -> Path:
     if path.stat().st_size == 0:
         raise GmotError(f"{what}: {path} is empty. {remedy}")
     return path
+
+
+def import_quietly(name: str) -> Any:
+    """Import a package of others without the warnings that its import raises."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module(name)
 
 
 def setup_logging(level: int = logging.INFO, log_file: Union[PathLike, None] = None) -> None:

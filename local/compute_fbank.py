@@ -46,9 +46,15 @@ def main() -> None:
     from gmot.common import GmotError
     from gmot.data.features import compute_fbank
 
-    wrong = [speed for speed in args.speed_perturb if speed <= 0 or speed == 1]
+    speeds = args.speed_perturb
+    wrong = [s for s in speeds if not 0.1 <= s <= 10 or s == 1 or speeds.count(s) > 1]
     if wrong:
-        raise GmotError(f"--speed-perturb {wrong[0]}: give factors other than 1, such as 0.9 1.1")
+        raise GmotError(
+            f"--speed-perturb {wrong[0]}: give different factors of 0.1 to 10 other than 1, such "
+            "as 0.9 1.1"
+        )
+    if args.num_mel_bins < 4:
+        raise GmotError(f"--num-mel-bins {args.num_mel_bins}: expected 4 or more")
     for part in args.parts:
         train = part == args.train_part
         count = compute_fbank(
@@ -57,7 +63,7 @@ def main() -> None:
             manifest_dir=args.manifest_dir,
             fbank_dir=args.fbank_dir,
             num_mel_bins=args.num_mel_bins,
-            speeds=args.speed_perturb if train else (),
+            speeds=speeds if train else (),
             num_jobs=args.num_jobs,
             write_cmvn=train,
             pitch=args.pitch,

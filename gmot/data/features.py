@@ -89,10 +89,16 @@ def load_cmvn(fbank_dir: PathLike, prefix: str) -> Tuple[Tensor, Tensor]:
     """
     path = Path(fbank_dir) / f"{prefix}_cmvn.json"
     stored = read_json(path)
-    mean = torch.tensor(stored["mean"], dtype=torch.float32)
-    std = torch.tensor(stored["std"], dtype=torch.float32)
-    if mean.shape != std.shape or not torch.isfinite(mean).all() or not (std > 0).all():
-        raise GmotError(f"{path}: not statistics of features. Run the fbank stage again.")
+    try:
+        mean = torch.tensor(stored["mean"], dtype=torch.float32)
+        std = torch.tensor(stored["std"], dtype=torch.float32)
+        usable = mean.shape == std.shape and torch.isfinite(mean).all() and (std > 0).all()
+    except (LookupError, TypeError, ValueError):
+        usable = False
+    if not usable:
+        raise GmotError(
+            f"{path}: not statistics of features. Delete it and run the fbank stage again."
+        )
     return mean, std
 
 

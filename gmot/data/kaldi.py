@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from tqdm import tqdm
 
-from gmot.common import GmotError, require_file
+from gmot.common import GmotError, read_utf8, require_file
 from gmot.data.audio import describe_audio
 
 log = logging.getLogger(__name__)
@@ -127,12 +127,8 @@ def read_table(path: Path) -> Dict[str, str]:
     """``key value...`` lines; the value may be empty."""
     table: Dict[str, str] = {}
     repeated = []
-    try:
-        # Not splitlines(): it also splits at characters that stand in transcripts.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise GmotError(f"{path}: not UTF-8 ({error}). Convert it with iconv.") from None
-    for line in lines:
+    # Not splitlines(): it also splits at characters that stand in transcripts.
+    for line in read_utf8(path, "utf-8-sig").split("\n"):
         if not line.strip():
             continue
         key, *value = line.split(maxsplit=1)

@@ -52,7 +52,13 @@ class FeatureStore:
         path = Path(directory)
         index = read_json(path / "index.json")
         features = path / "features.bin"
-        expected = index["rows"] * index["dim"] * 2
+        try:
+            expected = index["rows"] * index["dim"] * 2
+        except (LookupError, TypeError):
+            raise GmotError(
+                f"{path / 'index.json'}: not the index of a teacher's features. "
+                "Delete the folder and compute the teacher's features again."
+            ) from None
         found = features.stat().st_size if features.is_file() else 0
         if found != expected:
             raise GmotError(
@@ -109,6 +115,8 @@ def write_store(
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
     if not distinct:
         raise GmotError(f"{directory}: there is no sentence to compute teacher features of")
+    if batch_size < 1:
+        raise GmotError(f"batch size {batch_size}: expected 1 sentence or more")
     rows = 0
     index: Dict[str, List[int]] = {}
     with atomic_path(directory) as folder:

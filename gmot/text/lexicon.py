@@ -7,10 +7,9 @@ import re
 import tempfile
 import unicodedata
 import warnings
-from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple
 
-from gmot.common import GmotError, PathLike, atomic_path, require_file
+from gmot.common import GmotError, PathLike, atomic_path, read_utf8, require_file
 from gmot.text.normalize import CJK, normalize_text
 from gmot.text.tokens import APOSTROPHES, UNK
 
@@ -218,7 +217,7 @@ class Lexicon:
         """
         require_file(path, "Lexicon", "Make the lang folder first (local/prepare_lang.py).")
         spellings: Dict[str, List[str]] = {}
-        for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(read_utf8(path).splitlines(), 1):
             word, *pieces = line.split() or [""]
             if not pieces:
                 raise GmotError(

@@ -2,10 +2,9 @@
 
 import re
 import unicodedata
-from pathlib import Path
 from typing import Dict, Iterable, List
 
-from gmot.common import GmotError, PathLike, atomic_path, fingerprint, require_file
+from gmot.common import GmotError, PathLike, atomic_path, fingerprint, read_utf8, require_file
 
 BLANK = "<blk>"
 BLANK_ID = 0
@@ -74,7 +73,7 @@ class SymbolTable:
         """
         require_file(path, "Symbol table", "Make the lang folder first (local/prepare_lang.py).")
         symbols: List[str] = []
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = read_utf8(path).splitlines()
         for number, line in enumerate(lines, 1):
             fields = line.split()
             if len(fields) != 2 or fields[1] != str(len(symbols)):

@@ -107,10 +107,18 @@ def test_errors_are_one_line_and_status_1(tmp_path):
             [*common, "--manifest-dir", tmp_path, "--fbank-dir", tmp_path],
             "Run the manifests stage first",
         ),
-        (
-            "compute_fbank",
-            [*common, "--manifest-dir", "x", "--fbank-dir", "x", "--speed-perturb", 1],
-            "--speed-perturb",
+        *(
+            (
+                "compute_fbank",
+                [*common, "--manifest-dir", "x", "--fbank-dir", "x", *options],
+                f"{options[0]} {options[1]}",
+            )
+            for options in (
+                ("--speed-perturb", 1.0),
+                ("--speed-perturb", "nan"),
+                ("--speed-perturb", 0.9, 0.9),
+                ("--num-mel-bins", 3),
+            )
         ),
         ("validate_manifests", [*common, "--fbank-dir", tmp_path], "Run the fbank stage first"),
         (

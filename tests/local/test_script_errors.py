@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gmot.cli import _explain
+from gmot.common import GmotError
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = [
@@ -171,3 +172,44 @@ def test_text_that_is_not_utf8_is_one_line(tmp_path):
     )
     assert result.returncode == 1 and b"Traceback" not in result.stderr
     assert b"line 1" in result.stderr
+
+
+@pytest.mark.parametrize("content", [b'{"a":1}', b"[1,2]", b"{", b"\x00\xff\xfe"])
+@pytest.mark.parametrize("name", ["toy_cmvn.json", "index.json", "tokens.txt", "lexicon.txt"])
+def test_files_of_another_content_are_named(tmp_path, name, content):
+    from gmot.data.features import load_cmvn
+    from gmot.data.kaldi import read_table
+    from gmot.teacher import FeatureStore
+    from gmot.text.lexicon import Lexicon
+    from gmot.text.tokens import TokenTable
+
+    readers = {
+        "toy_cmvn.json": lambda: load_cmvn(tmp_path, "toy"),
+        "index.json": lambda: FeatureStore.open(tmp_path),
+        "tokens.txt": lambda: TokenTable.load(tmp_path / name),
+        "lexicon.txt": lambda: Lexicon.load(tmp_path / name),
+    }
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(GmotError, match=name):
+        readers[name]()
+    if b"\xff" in content:
+        with pytest.raises(GmotError, match=name):
+            read_table(tmp_path / name)
+
+
+def test_an_error_of_a_loading_process_is_its_message_alone(tmp_path):
+    """torch puts a traceback before what a loading process raises."""
+    from audio import write_part
+
+    from gmot.data.datamodule import AsrDataModule
+    from gmot.data.features import compute_fbank
+    from gmot.data.manifests import prepare_manifests
+
+    write_part(tmp_path / "corpus" / "dev", [0.3, 0.4])
+    prepare_manifests(tmp_path / "corpus", "toy", ["dev"], tmp_path / "m")
+    compute_fbank("toy", "dev", tmp_path / "m", tmp_path / "f")
+    batches = AsrDataModule(tmp_path / "f", "toy", num_workers=1).eval_dataloader("dev")
+    (tmp_path / "f" / "toy_feats_dev" / "split-000.f16").unlink()
+    with pytest.raises(GmotError, match="^features of 'utt00.' cannot be read") as error:
+        list(batches)
+    assert "Traceback" not in str(error.value)

@@ -10,7 +10,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from gmot.common import GmotError, atomic_path, require_file
+from gmot.common import GmotError, atomic_path, import_quietly, require_file
 from gmot.data.kaldi import read_table
 
 SAMPLING_RATE = 16000
@@ -154,8 +154,7 @@ def _name(utterances: Sequence[Utterance], speakers: int, first: int) -> Dict[st
 
 def segment(text: str) -> List[str]:
     """The words of a text, as the real transcripts separate them."""
-    import jieba
-
+    jieba = import_quietly("jieba")  # it asks for pkg_resources
     jieba.setLogLevel("WARNING")
     return jieba.lcut(text, HMM=False)
 

