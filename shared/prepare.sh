@@ -95,7 +95,7 @@ arpa=$data_dir/lm/G.arpa
 rescore_arpa=$data_dir/lm/G_rescore.arpa
 graph_dir=$data_dir/graphs
 marker_dir=$data_dir/.stages
-mkdir -p "$marker_dir"
+make_folder "$marker_dir"
 
 if [ "$venv" != none ]; then
   venv=$(absolute "$venv")

@@ -47,6 +47,7 @@ option published "" "file of what papers report on this corpus, quoted in the re
 . "$(dirname "${BASH_SOURCE[0]}")/prepare.sh"
 
 exp_dir=$(absolute "$exp_dir")${model:+/$model}
+if [ "$stop_stage" -ge 8 ]; then make_folder "$exp_dir"; fi
 conf_dir=$(absolute "$conf_dir")
 if [ -n "$published" ]; then published=$(absolute "$published"); fi
 if [ -n "$init_from" ]; then init_from=$(absolute "$init_from"); fi

@@ -48,6 +48,18 @@ lock() { # FILE WHAT
   log "Going on without a lock, for $1 cannot be locked: do not start a second run on $2"
 }
 
+# Behind symbolic links too, whose targets are yet to be made.
+make_folder() { # PATH
+  if [ -d "$1" ]; then
+    return
+  elif [ -L "$1" ]; then
+    mkdir -p "$(readlink -f "$1")"
+  else
+    make_folder "$(dirname "$1")"
+    mkdir -p "$1"
+  fi
+}
+
 short_hash() { # of standard input
   if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -c 1-16
 }

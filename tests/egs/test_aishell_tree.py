@@ -179,3 +179,13 @@ def test_the_inventory_of_the_recipe_has_the_published_counts():
     assert utterances == {"train": 120098, "dev": 14326, "test": 7176}
     assert sum(utterances.values()) == 141600  # lines of the official transcripts
     assert inventory.expected["test"]["characters"] == 104765
+
+
+def test_segmentation_prints_nothing_of_its_own():
+    """jieba warns of pkg_resources and tells how it reads its dictionary."""
+    code = (
+        f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(LOCAL)!r}]\n"
+        "import tree; tree.segment('今天天气很好')"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

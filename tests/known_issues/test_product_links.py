@@ -117,6 +117,24 @@ def test_an_experiment_on_another_disk(tmp_path, disk):
     assert (target / "log" / "train.txt").is_file()
 
 
+@pytest.mark.parametrize("there", [True, False], ids=["folder", "dangling"])
+def test_a_stage_makes_its_folders_behind_links(bash, tmp_path, disk, there):
+    """B30: the whole data folder, and exp/."""
+    target = disk(tmp_path / "data", there)
+    target.parent.mkdir(exist_ok=True)
+    body = """
+. "$root/shared/stages.sh"
+make_folder data/small/.stages
+marker_dir=$PWD/data/small/.stages stage=0 stop_stage=9
+stage 4 x "the work" --outputs data/small/product -- eval 'echo done >data/small/product'
+"""
+    for _ in range(2):
+        result = bash(script=body)
+        assert result.returncode == 0, result.stderr
+    assert "up to date" in result.stderr
+    assert (tmp_path / "data").is_symlink() and (target / "small" / "product").is_file()
+
+
 @pytest.mark.skipif(
     sys.version_info[:2] not in ((3, 9), (3, 10), (3, 11)), reason="makes environments of 3.9-3.11"
 )
