@@ -173,6 +173,7 @@ settings_of() { # NAME... -> given
 # Audio that was replaced, repaired or added is read again. What else than Kaldi-style folders a
 # corpus consists of, its recipe knows.
 audio_state=
+# shellcheck disable=SC2034  # a setting of stages 1 and 2
 if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 1 ]; then
   [ -f "${audio_places[0]}" ] || audio_places=("$corpus_dir")
   audio_state=$(python local/corpus_state.py "${audio_places[@]}" --without "$data_dir/manifests" \

@@ -138,10 +138,9 @@ stage 4 x "the work" --outputs data/small/product -- eval 'echo done >data/small
 @pytest.mark.skipif(
     sys.version_info[:2] not in ((3, 9), (3, 10), (3, 11)), reason="makes environments of 3.9-3.11"
 )
-@pytest.mark.parametrize("there", [True, False], ids=["folder", "dangling"])
-def test_an_environment_behind_a_link(bash, tmp_path, disk, there):
+def test_an_environment_behind_a_link(bash, tmp_path, disk):
     """B30: .venv is a link."""
-    target = disk(tmp_path / "venv", there)
+    target = disk(tmp_path / "venv", there=False)
     target.parent.mkdir(exist_ok=True)
     (tmp_path / "none.txt").write_text("")
     for _ in range(2):
