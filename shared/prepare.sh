@@ -175,7 +175,7 @@ settings_of() { # NAME... -> given
 audio_state=
 # shellcheck disable=SC2034  # a setting of stages 1 and 2
 if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 1 ]; then
-  [ -f "${audio_places[0]}" ] || audio_places=("$corpus_dir")
+  [ -f "${audio_places[0]:-}" ] || audio_places=("$corpus_dir")
   audio_state=$(python local/corpus_state.py "${audio_places[@]}" --without "$data_dir/manifests" \
     "$fbank_dir" "$lang_dir" "$data_dir/lm" "$graph_dir" "$teacher_store" "$data_dir/teacher_random")
 fi

@@ -209,6 +209,19 @@ def test_decoding_and_results_know_their_options(later_stages):
     assert "--unit word" in later_stages.result.stderr
 
 
+def test_results_that_are_gone_are_decoded_again(later_stages, corpus):
+    """lhotse#1259: a stage whose product is not there runs again."""
+    later_stages("--systems", "ctc")
+    results = corpus / "exp" / "ctc" / "results.json"
+    results.write_text("[1, 2]")  # other commands add to it
+    assert later_stages("--systems", "ctc") == []
+    results.unlink()
+    assert [call.split()[0] for call in later_stages("--systems", "ctc")] == [
+        "local/decode.py",
+        "local/summarize_results.py",
+    ]
+
+
 def test_options_of_methods_go_with_the_methods(later_stages):
     search = ("--num-paths", "7", "--beam-size", "3", "--teacher", "some/bert")
     _, decode, _ = later_stages("--systems", "ctc", *search)

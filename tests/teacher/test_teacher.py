@@ -390,6 +390,11 @@ def test_the_mini_teacher_is_the_wheels_model(tmp_path):
     assert again.returncode == 0 and "is there already" in again.stderr
     assert (tmp_path / "teacher" / "model.safetensors").stat().st_mtime_ns == made
 
+    whole = (tmp_path / "teacher" / "model.safetensors").read_bytes()
+    (tmp_path / "teacher" / "model.safetensors").write_bytes(whole[:-9])
+    assert run_make_teacher(tmp_path).returncode == 0
+    assert (tmp_path / "teacher" / "model.safetensors").read_bytes() == whole
+
 
 def test_a_tokenizer_that_is_off_by_one_is_refused(tmp_path):
     make_wheels(tmp_path, PIECES, file_pieces=[*PIECES[1:], PIECES[0]])
