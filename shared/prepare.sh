@@ -79,6 +79,10 @@ case $teacher_layer in
 esac
 corpus_dir=$(absolute "$corpus_dir")
 data_dir=$(absolute "$data_dir")
+for i in "${!corpus_products[@]}"; do corpus_products[i]=$(absolute "${corpus_products[i]}"); done
+for i in "${!corpus_transcripts[@]}"; do
+  corpus_transcripts[i]=$(absolute "${corpus_transcripts[i]}")
+done
 if [ -d "$teacher" ]; then teacher=$(absolute "$teacher"); fi
 if [ -n "$inventory" ]; then inventory=$(absolute "$inventory"); fi
 if [ -n "$init_lang_dir" ]; then init_lang_dir=$(absolute "$init_lang_dir"); fi

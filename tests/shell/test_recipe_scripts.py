@@ -133,6 +133,17 @@ def test_the_corpus_is_made_again_when_what_it_is_made_from_changes(bash, corpus
     assert bash(*command).stdout == "made two\n"
 
 
+def test_products_below_a_relative_data_dir(bash, corpus, tmp_path):
+    with open(corpus / "corpus.sh", "a") as f:
+        f.write('settle() { corpus_dir=$data_dir/corpus corpus_products=("$corpus_dir/made"); }\n')
+        f.write('download_corpus() { mkdir -p "$corpus_dir"; echo one >"$corpus_dir/made"; }\n')
+    command = (str(corpus / "prepare.sh"), "--venv", "none", "--data-dir", "here")
+    for _ in range(2):
+        result = bash(*command, "--stop-stage", "0")
+        assert result.returncode == 0, result.stderr
+    assert "up to date" in result.stderr and (tmp_path / "here/corpus/made").is_file()
+
+
 @pytest.mark.parametrize("name", ["数据", 'it\'s $a "b"', "back\\slash"])
 def test_odd_paths_reach_the_filter_of_transcripts(bash, corpus, name):
     result = bash(
