@@ -181,7 +181,7 @@ audio_state=
 if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 1 ]; then
   [ -f "${audio_places[0]:-}" ] || audio_places=("$corpus_dir")
   audio_state=$(python local/corpus_state.py "${audio_places[@]}" --without "$data_dir/manifests" \
-    "$fbank_dir" "$lang_dir" "$data_dir/lm" "$graph_dir" "$teacher_store" "$data_dir/teacher_random")
+    "$fbank_dir" "$lang_dir" "$data_dir/lm" "$graph_dir" "$data_dir/teacher" "$data_dir/teacher_random")
 fi
 
 settings_of strict recipe_options
