@@ -7,9 +7,10 @@ library inside ``main()`` (so that ``--help`` is instant) and ends with
 
 import argparse
 import logging
+import math
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple, Union
 
 from gmot.common import GmotError, setup_logging
 
@@ -55,6 +56,10 @@ class ArgumentParser(argparse.ArgumentParser):
             for config in reversed(first.parse_known_args(args)[0].config):
                 args = self._config_arguments(config) + args
         return super().parse_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with one line, as for a :class:`GmotError`; the usage is what ``--help`` prints."""
+        self.exit(2, f"error: {message} ({self.prog} --help lists the options)\n")
 
     def _config_arguments(self, path: str) -> List[str]:
         arguments: List[str] = []
@@ -109,6 +114,38 @@ def load_config(path: str, inherits: Tuple[str, ...] = ()) -> Dict[str, Any]:
     if base in (path, *inherits):
         raise GmotError(f"{path}: 'base: {base}' leads back to it. Remove one of them.")
     return {**load_config(base, (path, *inherits)), **config}
+
+
+def number(
+    kind: Callable[[str], float], low: float, high: float = math.inf, above: bool = False
+) -> Callable[[str], float]:
+    """The ``type`` of an option that takes a number of a range.
+
+    Args:
+      kind: int or float.
+      low: smallest value.
+      high: largest value.
+      above: the value must be larger than ``low``.
+    """
+    bounds = [f"above {low:g}" if above else f"at least {low:g}"]
+    if high < math.inf:
+        bounds.append(f"at most {high:g}")
+    expected = (
+        f"a number {' and '.join(bounds)}"
+        if kind is float
+        else f"an integer {' and '.join(bounds)}"
+    )
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and low <= value <= high) or (above and value == low):
+            raise argparse.ArgumentTypeError(f"expected {expected}, found '{text}'")
+        return value
+
+    return parse
 
 
 def str2bool(value: str) -> bool:

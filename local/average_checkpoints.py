@@ -9,14 +9,18 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, run  # noqa: E402
+from gmot.cli import ArgumentParser, number, run  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--exp-dir", required=True, help="folder of one system")
-    parser.add_argument("--epoch", type=int, help="last epoch to use, from 1; default: the last")
-    parser.add_argument("--avg", type=int, default=10, help="epochs to average, --epoch included")
+    parser.add_argument(
+        "--epoch", type=number(int, 1), help="last epoch to use, from 1; default: the last"
+    )
+    parser.add_argument(
+        "--avg", type=number(int, 1), default=10, help="epochs to average, --epoch included"
+    )
     parser.add_argument("--output", required=True, metavar="FILE.pt", help="to write")
     return parser
 

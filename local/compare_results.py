@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, run  # noqa: E402
+from gmot.cli import ArgumentParser, number, run  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
@@ -41,11 +41,17 @@ def get_parser() -> ArgumentParser:
     group = parser.add_argument_group("instead of files")
     group.add_argument("--exp-dirs", nargs="+", help="folders of systems that were decoded")
     group.add_argument("--part", default="test", help="that was decoded")
-    group.add_argument("--method", default="1best", help="of decoding")
-    group.add_argument("--epoch", type=int, help="results of this epoch, not the last decoded")
-    group.add_argument("--avg", type=int, help="results of this --avg, not the last decoded")
-    parser.add_argument("--replications", type=int, default=10000, help="resamplings")
-    parser.add_argument("--seed", type=int, default=0, help="of the resampling")
+    group.add_argument("--method", default="1best", help="it was decoded by")
+    group.add_argument(
+        "--epoch", type=number(int, 1), help="results of this epoch, not the last decoded"
+    )
+    group.add_argument(
+        "--avg", type=number(int, 1), help="results of this --avg, not the last decoded"
+    )
+    parser.add_argument("--replications", type=number(int, 1), default=10000, help="resamplings")
+    parser.add_argument(
+        "--seed", type=number(int, 0, 2**32 - 1), default=0, help="of the resampling"
+    )
     parser.add_argument("--output", metavar="FILE.md", help="to write")
     return parser
 

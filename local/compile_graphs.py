@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, run  # noqa: E402
+from gmot.cli import ArgumentParser, number, run  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
@@ -19,9 +19,16 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--arpa", required=True, help="language model over the words, for HLG")
     parser.add_argument("--rescore-arpa", help="larger language model, for G; default: --arpa")
     parser.add_argument(
+        "--topology",
+        default="factored",
+        help="of HLG and H. factored: the standard one, with arcs shared between tokens; full: the "
+        "standard one as k2 makes it, with the square of the tokens as arcs; modified: k2's, which "
+        "needs no blank between repeated tokens, for HLG (H is factored then)",
+    )
+    parser.add_argument(
         "--max-arcs",
-        type=int,
-        help="refuse an HLG of more arcs; default: 200 million, 17 GB of memory while it is made",
+        type=number(int, 1),
+        help="refuse a graph of more arcs; default: 200 million, 17 GB of memory while it is made",
     )
     parser.add_argument("--graph-dir", required=True, help="gets H.pt, HLG.pt and G.pt")
     return parser
@@ -31,26 +38,32 @@ def main() -> None:
     args = get_parser().parse_args()
     import logging
 
-    from gmot.decode.graphs import MAX_ARCS, compile_g, compile_h, compile_hlg, save_graph
+    from gmot.decode.grammar import compile_g
+    from gmot.decode.graphs import MAX_ARCS, compile_h, compile_hlg, save_graph
+    from gmot.decode.topology import check_topology
     from gmot.text.lexicon import Lexicon
     from gmot.text.tokens import TokenTable, WordTable
 
+    check_topology(args.topology)
     lang_dir, graph_dir = Path(args.lang_dir), Path(args.graph_dir)
     tokens = TokenTable.load(lang_dir / "tokens.txt")
     words = WordTable.load(lang_dir / "words.txt")
     lexicon = Lexicon.load(lang_dir / "lexicon.txt")
+    max_arcs = MAX_ARCS if args.max_arcs is None else args.max_arcs
 
-    def save(name, graph, *tables):
+    def save(name, graph, *tables, topology=None):
         path = graph_dir / name
-        save_graph(path, graph, *tables)
+        save_graph(path, graph, *tables, topology=topology)
         size = path.stat().st_size / 1e6
         logging.info("%s: %s arcs, %.1f MB", path, f"{graph.num_arcs:,}", size)
 
     # One after the other: HLG takes the memory of the others many times over.
     save("G.pt", compile_g(words, args.rescore_arpa or args.arpa), None, words)
-    max_arcs = MAX_ARCS if args.max_arcs is None else args.max_arcs
-    save("HLG.pt", compile_hlg(lexicon, tokens, words, args.arpa, max_arcs), tokens, words)
-    save("H.pt", compile_h(len(tokens)), tokens)
+    hlg = compile_hlg(lexicon, tokens, words, args.arpa, args.topology, max_arcs)
+    save("HLG.pt", hlg, tokens, words, topology=args.topology)
+    del hlg
+    of_h = "factored" if args.topology == "modified" else args.topology
+    save("H.pt", compile_h(len(tokens), of_h, max_arcs), tokens, topology=of_h)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, run, str2bool  # noqa: E402
+from gmot.cli import ArgumentParser, number, run, str2bool  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
@@ -19,7 +19,9 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--parts", nargs="+", required=True, help="for example train dev test")
     parser.add_argument("--manifest-dir", required=True, help="holds the manifests")
     parser.add_argument("--fbank-dir", required=True, help="gets cuts and features")
-    parser.add_argument("--num-mel-bins", type=int, default=80, help="of the filter bank")
+    parser.add_argument(
+        "--num-mel-bins", type=number(int, 1), default=80, help="of the filter bank"
+    )
     parser.add_argument(
         "--pitch",
         type=str2bool,
@@ -28,14 +30,16 @@ def get_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--speed-perturb",
-        type=float,
+        type=number(float, 0, above=True),
         nargs="*",
         default=[],
         metavar="FACTOR",
         help="copies of the training part at these speeds, for example 0.9 1.1",
     )
     parser.add_argument("--train-part", default="train", help="gets speeds and statistics")
-    parser.add_argument("--num-jobs", type=int, default=2, help="processes of one thread each")
+    parser.add_argument(
+        "--num-jobs", type=number(int, 1), default=2, help="processes of one thread each"
+    )
     return parser
 
 

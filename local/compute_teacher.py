@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, layer, run  # noqa: E402
+from gmot.cli import ArgumentParser, layer, number, run  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
@@ -29,7 +29,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument(
         "--random-weights", action="store_true", help="the control: the same model, untrained"
     )
-    parser.add_argument("--batch-size", type=int, default=32, help="sentences at a time")
+    parser.add_argument("--batch-size", type=number(int, 1), default=32, help="sentences at a time")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... or auto")
     return parser
 

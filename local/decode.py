@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, run  # noqa: E402
+from gmot.cli import ArgumentParser, number, run  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
@@ -19,8 +19,12 @@ def get_parser() -> ArgumentParser:
 
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--exp-dir", required=True, help="folder of one system")
-    parser.add_argument("--epoch", type=int, help="last epoch to use, from 1; default: the last")
-    parser.add_argument("--avg", type=int, default=1, help="epochs to average, --epoch included")
+    parser.add_argument(
+        "--epoch", type=number(int, 1), help="last epoch to use, from 1; default: the last"
+    )
+    parser.add_argument(
+        "--avg", type=number(int, 1), default=1, help="epochs to average, --epoch included"
+    )
     parser.add_argument("--prefix", required=True, help="first part of the cuts' names")
     parser.add_argument("--fbank-dir", required=True, help="has the cuts and features")
     parser.add_argument("--parts", nargs="+", default=["dev", "test"])
@@ -35,9 +39,12 @@ def get_parser() -> ArgumentParser:
         "language model); plm-rescoring (and a masked language model)",
     )
     parser.add_argument(
-        "--max-duration", type=float, default=100.0, help="seconds of speech in a batch"
+        "--max-duration",
+        type=number(float, 0, above=True),
+        default=100.0,
+        help="seconds of speech in a batch",
     )
-    parser.add_argument("--num-workers", type=int, default=0, help="loading processes")
+    parser.add_argument("--num-workers", type=number(int, 0), default=0, help="loading processes")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... or auto")
     parser.add_argument(
         "--unit",
@@ -45,39 +52,61 @@ def get_parser() -> ArgumentParser:
         default="utterance",
         help="resampled for the intervals that are logged; results.json has those of both units",
     )
-    parser.add_argument("--num-threads", type=int, default=0, help="of torch; 0: all cores")
     parser.add_argument(
-        "--beam-size", type=int, default=4, help="texts that prefix beam search keeps"
+        "--num-threads", type=number(int, 0), default=0, help="of torch; 0: all cores"
+    )
+    parser.add_argument(
+        "--beam-size", type=number(int, 1), default=4, help="texts that prefix beam search keeps"
     )
 
     group = parser.add_argument_group("search of HLG")
     group.add_argument(
         "--hlg-scale",
-        type=float,
+        type=number(float, 0),
         nargs="+",
         default=[0.6],
         help="weight of its language model against the acoustic model; of several the best one on "
         "--scale-part",
     )
-    group.add_argument("--search-beam", type=float, default=20.0, help="larger: slower, more exact")
-    group.add_argument("--output-beam", type=float, default=8.0, help="of the lattice")
-    group.add_argument("--min-active-states", type=int, default=30, help="a frame")
     group.add_argument(
-        "--max-active-states", type=int, default=10000, help="a frame; lower it to save memory"
+        "--search-beam",
+        type=number(float, 0, above=True),
+        default=20.0,
+        help="larger: slower, more exact",
+    )
+    group.add_argument(
+        "--output-beam", type=number(float, 0, above=True), default=8.0, help="of the lattice"
+    )
+    group.add_argument(
+        "--min-active-states",
+        type=number(int, 0),
+        default=30,
+        help="per frame, and below --max-active-states",
+    )
+    group.add_argument(
+        "--max-active-states",
+        type=number(int, 1, 10**6),
+        default=10000,
+        help="per frame; lower it to save memory",
     )
     group.add_argument(
         "--search-memory",
-        type=float,
+        type=number(float, 0, above=True),
         default=6.0,
         metavar="GB",
-        help="that the search may need: a batch is searched in parts, one utterance with fewer "
-        "active states",
+        help="that the search may need: a batch is searched in parts, an utterance that does not "
+        "fit alone with fewer active states, by its own length (counted in results.json)",
     )
 
     group = parser.add_argument_group("n-best lists and rescoring")
-    group.add_argument("--num-paths", type=int, default=100, help="drawn for an n-best list")
     group.add_argument(
-        "--nbest-scale", type=float, default=0.5, help="the smaller, the more they differ"
+        "--num-paths", type=number(int, 1), default=100, help="drawn for an n-best list"
+    )
+    group.add_argument(
+        "--nbest-scale",
+        type=number(float, 0, above=True),
+        default=0.5,
+        help="the smaller, the more they differ",
     )
     group.add_argument(
         "--scale-part",
@@ -87,7 +116,10 @@ def get_parser() -> ArgumentParser:
     )
     group.add_argument("--teacher", help="plm-rescoring: a folder or hub's name")
     group.add_argument(
-        "--num-plm-paths", type=int, default=20, help="the best ones, which plm-rescoring weighs"
+        "--num-plm-paths",
+        type=number(int, 1),
+        default=20,
+        help="the best ones, which plm-rescoring weighs",
     )
     return parser
 

@@ -14,13 +14,15 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, run  # noqa: E402
+from gmot.cli import ArgumentParser, number, run  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--lang-dir", required=True, help="has words.txt and text")
-    parser.add_argument("--order", type=int, default=3, help="length of the longest n-gram")
+    parser.add_argument(
+        "--order", type=number(int, 1), default=3, help="length of the longest n-gram"
+    )
     parser.add_argument("--output", required=True, help="the ARPA file to write")
     parser.add_argument(
         "--text",
@@ -31,20 +33,20 @@ def get_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--max-unknown",
-        type=float,
+        type=number(float, 0, 1),
         default=0.2,
         help="drop sentences of --text with a larger share of unknown words",
     )
     parser.add_argument(
         "--prune",
-        type=float,
+        type=number(float, 0),
         default=0.0,
         metavar="THRESHOLD",
         help="leave out n-grams that lower the perplexity by a smaller share than this, as 1e-8",
     )
     parser.add_argument(
         "--max-ngrams",
-        type=int,
+        type=number(int, 0),
         help="keep at most so many n-grams of two words and more, the most important ones",
     )
     return parser

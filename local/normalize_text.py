@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, run  # noqa: E402
+from gmot.cli import ArgumentParser, number, run  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
@@ -22,7 +22,7 @@ def get_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--skip-fields",
-        type=int,
+        type=number(int, 0),
         default=0,
         help="leading fields to pass on unchanged: 1 for lines of 'id transcript'",
     )

@@ -12,14 +12,18 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, layer, run  # noqa: E402
+from gmot.cli import ArgumentParser, layer, number, run  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--exp-dir", required=True, help="of a system with transfer")
-    parser.add_argument("--epoch", type=int, help="the last to use; default: the last there is")
-    parser.add_argument("--avg", type=int, default=1, help="epochs to average, ending at --epoch")
+    parser.add_argument(
+        "--epoch", type=number(int, 1), help="the last to use; default: the last there is"
+    )
+    parser.add_argument(
+        "--avg", type=number(int, 1), default=1, help="epochs to average, ending at --epoch"
+    )
     parser.add_argument("--fbank-dir", required=True)
     parser.add_argument("--prefix", required=True, help="name of the manifests")
     parser.add_argument("--part", default="dev")
@@ -39,7 +43,7 @@ def get_parser() -> ArgumentParser:
     group.add_argument("--rhos", nargs="+", type=float, default=[0, 0.1, 0.3, 0.5, 1, 3])
     group.add_argument("--betas", nargs="+", type=float, default=[0.05, 0.1, 0.3, 0.5, 1, 3])
     group.add_argument(
-        "--sweep-utterances", type=int, default=20, help="numbers are means over so many"
+        "--sweep-utterances", type=number(int, 1), default=20, help="numbers are means over so many"
     )
     group.add_argument(
         "--converged",

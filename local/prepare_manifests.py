@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, run, str2bool  # noqa: E402
+from gmot.cli import ArgumentParser, number, run, str2bool  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
@@ -29,7 +29,9 @@ def get_parser() -> ArgumentParser:
         metavar="NAME=VALUE",
         help="more arguments of the recipe's function, for example languages=zh-CN",
     )
-    parser.add_argument("--sampling-rate", type=int, default=16000, help="of all audio, in Hz")
+    parser.add_argument(
+        "--sampling-rate", type=number(int, 1), default=16000, help="of all audio, in Hz"
+    )
     parser.add_argument(
         "--normalize-command", metavar="CMD", help="shell filter, one transcript a line"
     )
@@ -39,7 +41,9 @@ def get_parser() -> ArgumentParser:
     parser.add_argument(
         "--strict", type=str2bool, default=False, help="stop where it holds something else"
     )
-    parser.add_argument("--num-jobs", type=int, default=4, help="audio files opened at a time")
+    parser.add_argument(
+        "--num-jobs", type=number(int, 1), default=4, help="audio files opened at a time"
+    )
     return parser
 
 

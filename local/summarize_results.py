@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, run  # noqa: E402
+from gmot.cli import ArgumentParser, number, run  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
@@ -21,8 +21,8 @@ def get_parser() -> ArgumentParser:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--exp-dir", required=True, help="has a folder a system")
     parser.add_argument("--systems", nargs="+", required=True, help="rows, in this order")
-    parser.add_argument("--epoch", type=int, help="show results of this epoch")
-    parser.add_argument("--avg", type=int, help="show results of this --avg")
+    parser.add_argument("--epoch", type=number(int, 1), help="show results of this epoch")
+    parser.add_argument("--avg", type=number(int, 1), help="show results of this --avg")
     parser.add_argument("--output", required=True, metavar="RESULTS.md", help="to write")
     parser.add_argument("--title", default="Results", help="its heading")
     parser.add_argument(

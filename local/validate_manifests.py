@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.cli import ArgumentParser, run, str2bool  # noqa: E402
+from gmot.cli import ArgumentParser, number, run, str2bool  # noqa: E402
 
 
 def get_parser() -> ArgumentParser:
@@ -17,8 +17,10 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--prefix", required=True, help="first part of the file names")
     parser.add_argument("--parts", nargs="+", required=True, help="for example train dev test")
     parser.add_argument("--fbank-dir", required=True, help="holds cuts and features")
-    parser.add_argument("--sampling-rate", type=int, default=16000, help="expected, in Hz")
-    parser.add_argument("--num-mel-bins", type=int, default=80, help="expected")
+    parser.add_argument(
+        "--sampling-rate", type=number(int, 1), default=16000, help="expected, in Hz"
+    )
+    parser.add_argument("--num-mel-bins", type=number(int, 1), default=80, help="expected")
     parser.add_argument(
         "--pitch", type=str2bool, default=False, help="features of the pitch are expected, too"
     )

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each of these is imported in one place alone.
 DOORS = {
     "k2": "gmot/decode/k2_import.py",
-    "kaldilm": "gmot/decode/graphs.py",
+    "kaldilm": "gmot/decode/grammar.py",
     "transformers": "gmot/teacher/",
     "lhotse": "gmot/data/",
     "kaldi_native_fbank": "gmot/data/pitch.py",

@@ -2,11 +2,10 @@
 
 import copy
 import logging
-import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from functools import partial
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gmot.common import GmotError, PathLike
@@ -16,14 +15,9 @@ from gmot.decode.graph_set import GraphSet
 from gmot.decode.greedy import ctc_greedy_search
 from gmot.decode.methods import STEPS, graphs_needed, weightings
 from gmot.decode.prefix_beam import ctc_prefix_beam_search
+from gmot.decode.settings import H_BEAMS, HLG_BEAMS, Counts, limit_beams, timed
 from gmot.text.normalize import join_words
 from gmot.text.tokens import TokenTable, WordTable, pieces_to_text
-
-# From every state of H every token can follow, so the best path is at the top
-# of the beam at every frame: the narrowest beam finds it. A wide one keeps
-# tokens x tokens arcs a frame, which for thousands of tokens fills any memory.
-H_BEAMS = dict(search_beam=0.1, output_beam=0.1, min_active_states=0, max_active_states=100)
-HLG_BEAMS = dict(search_beam=20.0, output_beam=8.0, min_active_states=30, max_active_states=10000)
 
 Work = Dict[str, Any]
 
@@ -49,17 +43,16 @@ class Decoder:
       plm: a masked language model: its ``score(texts)`` gives a natural logarithm a text.
       num_plm_paths: the best of the list that it is asked about.
       search_memory: gigabytes that a search of HLG may need: a batch is searched in
-        parts, and for a single utterance ``max_active_states`` is lowered.
+        parts, and ``max_active_states`` is lowered for an utterance that does not fit alone,
+        by its own length.
       beams: overrides of ``search_beam, output_beam, min_active_states,
-        max_active_states`` for HLG (:func:`gmot.decode.lattice.search`).
+        max_active_states`` for HLG (:func:`gmot.decode.lattice.search`). The smallest number of
+        active states is lowered to stay below the largest.
 
     Attributes:
       whole_weightings: those for which ``whole-lattice-rescoring`` gives candidates.
       seconds: method -> wall time; of a shared step all who share it bear the whole.
-      num_narrowed: utterances searched with fewer ``max_active_states``.
-      num_thinned: utterances in batches with lattices too large to work with.
-      num_empty: method -> utterances for which no path of the graph survived; they
-        were answered by greedy search.
+      counts: of utterances decoded otherwise than asked for.
 
     Raises:
       GmotError: unknown method, graph missing or of another lang folder, no k2.
@@ -91,24 +84,24 @@ class Decoder:
         self.plm = plm
         self.num_plm_paths = num_plm_paths
         self.search_memory = search_memory
-        self.beams: Dict[str, float] = dict(HLG_BEAMS, **beams)
+        self.beams = limit_beams(dict(HLG_BEAMS, **beams))
         self.whole_weightings = weightings("whole-lattice-rescoring", hlg_scale)
-        self._reset()
+        self.reset()
         if "plm-rescoring" in self.methods and plm is None:
             raise GmotError("plm-rescoring: needs a masked language model (--teacher).")
         self.graphs = GraphSet(needed, graph_dir, tokens, words, device)
         self.hlg_scale = hlg_scale
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Begin to count anew."""
         self.seconds = {method: 0.0 for method in self.methods}
-        self.num_empty = {method: 0 for method in self.methods}
-        self.num_narrowed = self.num_thinned = 0
+        self.counts = Counts(empty={method: 0 for method in self.methods})
 
     def only(self, methods: Sequence[str]) -> "Decoder":
         """The same for other methods, with the graphs that are loaded."""
         other = copy.copy(self)
         other.methods = tuple(methods)
-        other._reset()
+        other.reset()
         return other
 
     @property
@@ -129,7 +122,7 @@ class Decoder:
         if "h" in steps:
             found.update(H_BEAMS)
         if "lattice" in steps:
-            found.update(self.beams)
+            found.update(self.beams, search_memory=self.search_memory)
         if "nbest" in steps:
             found.update(num_paths=self.num_paths, nbest_scale=self.nbest_scale)
         if "plm" in steps:
@@ -152,14 +145,22 @@ class Decoder:
                 f"the model has {log_probs.size(-1)} outputs, tokens.txt {len(self.tokens)} "
                 "symbols. Give the --lang-dir that the model was trained with."
             )
+        before = copy.deepcopy(self.counts)
+        try:
+            return self._decode(log_probs, lens)
+        except BaseException:
+            self.counts = before  # who halves a batch for lack of memory counts once
+            raise
+
+    def _decode(self, log_probs: Tensor, lens: Tensor) -> Dict[str, List[Candidates]]:
         found: Dict[str, List[Candidates]] = {method: [] for method in self.methods}
-        for rows, beams in self._splits(log_probs):
+        for rows, beams in self._splits(lens):
             work: Work = {"log_probs": log_probs[rows], "lens": lens[rows], "beams": beams}
             costs: Dict[str, float] = {}
             for method in self.methods:
                 for step in STEPS[method]:
                     if step not in costs:
-                        costs[step] = _timed(log_probs, getattr(self, f"_{step}"), work)
+                        costs[step] = timed(log_probs, partial(getattr(self, f"_{step}"), work))
                     self.seconds[method] += costs[step]
                 found[method] += self._candidates(method, work)
         return found
@@ -171,27 +172,27 @@ class Decoder:
             for method, candidates in self(log_probs, lens).items()
         }
 
-    def _splits(self, log_probs: Tensor) -> List[Tuple[slice, Dict[str, float]]]:
-        """Rows of the batch to search together, and the beams to do so."""
-        num, frames, _ = log_probs.shape
-        if self.graphs.hlg is None or not num:
-            return [(slice(0, num), self.beams)]
-        asked, beams = int(self.beams["max_active_states"]), self.beams
-        step, states = self.graphs.fit(asked, frames, self.search_memory)
-        if states < asked:
-            least = min(self.beams["min_active_states"], states - 1)
-            beams = dict(beams, max_active_states=states, min_active_states=least)
-            if not self.num_narrowed:
+    def _splits(self, lens: Tensor) -> List[Tuple[slice, Dict[str, float]]]:
+        """Rows of the batch to search together, and their beams."""
+        if self.graphs.hlg is None:
+            return [(slice(0, len(lens)), self.beams)] if len(lens) else []
+        asked = int(self.beams["max_active_states"])
+        splits = self.graphs.splits(lens.tolist(), asked, self.search_memory)
+        for rows, states in splits:
+            if states == asked:
+                continue
+            if not self.counts.narrowed:
                 logging.warning(
-                    "HLG: %d frames may need more than %g GB with --max-active-states %d: searched "
-                    "with %d of them (warned once, counted; --search-memory allows more)",
-                    frames,
+                    "HLG: an utterance of %d frames may need more than %g GB with "
+                    "--max-active-states %d: searched with %d (warned once, counted; "
+                    "--search-memory allows more)",
+                    int(lens[rows][0]),
                     self.search_memory,
                     asked,
                     states,
                 )
-            self.num_narrowed += num
-        return [(slice(first, first + step), beams) for first in range(0, num, step)]
+            self.counts.narrowed.append(states)
+        return [(rows, limit_beams(dict(self.beams, max_active_states=n))) for rows, n in splits]
 
     # --- the steps: each adds to what is known of the batch ----------------------------------
 
@@ -226,15 +227,15 @@ class Decoder:
 
     def _thinned(self, work: Work) -> None:
         work["thinned"] = work["lattice"].thinned()
-        if work["thinned"] is not work["lattice"]:
-            if not self.num_thinned:
-                logging.warning(
-                    "lattices of more than %d arcs are thinned for n-best lists and rescoring "
-                    "(warned once, counted): the model is far from sure what was said, or "
-                    "--output-beam is too wide",
-                    lattice.MAX_ARCS,
-                )
-            self.num_thinned += len(work["lens"])
+        thinned = work["thinned"].num_thinned
+        if thinned and not self.counts.thinned:
+            logging.warning(
+                "lattices of more than %d arcs are thinned for n-best lists and rescoring "
+                "(warned once, counted): the model is far from sure what was said, or "
+                "--output-beam is too wide",
+                lattice.MAX_ARCS,
+            )
+        self.counts.thinned += thinned
 
     def _nbest(self, work: Work) -> None:
         lists = work["thinned"].nbest(self.num_paths, self.nbest_scale)
@@ -302,13 +303,13 @@ class Decoder:
         lost = [i for i, candidates in enumerate(found) if candidates is None]
         if not lost:
             return found  # type: ignore[return-value]
-        if not any(self.num_empty.values()):
+        if not any(self.counts.empty.values()):
             logging.warning(
                 "%s: no path of the graph survived for an utterance; greedy search answers it "
                 "(warned once, counted; a wider --search-beam may help)",
                 method,
             )
-        self.num_empty[method] += len(lost)
+        self.counts.empty[method] += len(lost)
         if "greedy" not in work:
             self._greedy(work)
         return [
@@ -322,18 +323,3 @@ class Decoder:
     def _words_text(self, ids: Sequence[int]) -> str:
         assert self.words is not None
         return "".join(self.words.decode(ids))
-
-
-def _timed(tensor: Tensor, step: Callable[[Work], None], work: Work) -> float:
-    """Run a step; its wall time in seconds."""
-    synchronize(tensor)
-    started = time.perf_counter()
-    step(work)
-    synchronize(tensor)
-    return time.perf_counter() - started
-
-
-def synchronize(tensor: Tensor) -> None:
-    """Wait for the GPU, so that wall times are those of the work."""
-    if tensor.is_cuda:
-        torch.cuda.synchronize(tensor.device)

@@ -9,6 +9,8 @@ import numpy as np
 from gmot.text.tokens import characters
 
 Weights = Mapping[str, float]  # of scores, by their names
+# How search_weights chooses, for the record.
+RULE = "fewest errors; the first ones unless others gain more than two standard errors"
 
 
 @dataclass(frozen=True)

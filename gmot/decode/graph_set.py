@@ -1,20 +1,20 @@
-"""The graphs that some decoding methods need, loaded from one folder."""
+"""The graphs of the decoding methods, and what a search of HLG may need."""
 
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import torch
-
-from gmot.common import GmotError, PathLike, fingerprint
+from gmot.common import GmotError, PathLike
 from gmot.decode import lattice, rescoring
 from gmot.decode.graphs import load_graph
 from gmot.decode.lexicon_fst import BACK_OFF
 from gmot.text.tokens import TokenTable, WordTable
 
-# k2 aborts the process when memory does not suffice, so what a search may need is estimated: so
-# many bytes for each frame and arc that leaves an active state. Measured with graphs of 29 and 56
-# million arcs (3,500 and 4,241 tokens) and noise, which leaves as many states active as may be.
-BYTES_AN_ARC = 11
+# k2 aborts the process when memory does not suffice, so the memory of a search is estimated: bytes
+# per frame and arc that leaves an active state, measured with noise, which leaves as many states
+# active as allowed, and graphs of 29 and 56 million arcs (full topology).
+BYTES_PER_ARC = 11
+# Its table of active states: four entries per state, rounded up to a power of two.
+BYTES_PER_STATE = 64
 
 
 class GraphSet:
@@ -31,6 +31,7 @@ class GraphSet:
       h, hlg: k2.Fsa, or None.
       grammar: G, for :func:`gmot.decode.rescoring.score_labels`, or None.
       looped_grammar: G, for :meth:`gmot.decode.rescoring.rescore`, or None.
+      described: file name -> topology and fingerprint of the graph.
 
     Raises:
       GmotError: the folder or the words are not given, a graph is missing or of
@@ -46,6 +47,7 @@ class GraphSet:
         device: Any,
     ):
         self.h = self.hlg = self.grammar = self.looped_grammar = None
+        self.described: Dict[str, Dict[str, str]] = {}
         if not names:
             return
         if folder is None:
@@ -53,50 +55,88 @@ class GraphSet:
         if words is None and set(names) != {"H.pt"}:
             raise GmotError("HLG needs its words (words.txt in --lang-dir).")
         if "H.pt" in names:
-            self.h = load_graph(Path(folder) / "H.pt", tokens, None, device)
+            self.h = self._load(Path(folder) / "H.pt", tokens, None, device)
         if "HLG.pt" in names:
-            self.hlg = load_graph(Path(folder) / "HLG.pt", tokens, words, device)
+            self.hlg = self._load(Path(folder) / "HLG.pt", tokens, words, device)
             splits = self.hlg.arcs.row_splits(1).cpu().long()
             self._busiest = (splits[1:] - splits[:-1]).sort(descending=True).values.cumsum(0)
         if "G.pt" in names:
             assert words is not None
-            plain = load_graph(Path(folder) / "G.pt", None, words, device)
+            plain = self._load(Path(folder) / "G.pt", None, words, device)
             self.grammar = rescoring.epsilon_back_off(plain, words.ids[BACK_OFF])
             self.looped_grammar = rescoring.rescoring_grammar(self.grammar)
 
-    def arcs_a_frame(self, num_states: int) -> int:
-        """How many arcs of HLG leave its ``num_states`` busiest states: the most that a search
-        with so many active states looks at in a frame."""
+    def _load(self, path: Path, tokens: Any, words: Any, device: Any) -> Any:
+        graph = load_graph(path, tokens, words, device)
+        found = {"topology": graph.topology, "fingerprint": graph.fingerprint}
+        self.described[path.name] = {key: value for key, value in found.items() if value}
+        # k2 would hand them on to every lattice.
+        del graph.topology, graph.fingerprint
+        return graph
+
+    def arcs_per_frame(self, num_states: int) -> int:
+        """Arcs of HLG that leave its ``num_states`` busiest states: the most that a search with so
+        many active states looks at in one frame."""
         return int(self._busiest[min(num_states, len(self._busiest)) - 1])
 
-    def fit(self, num_states: int, frames: int, gigabytes: float) -> Tuple[int, int]:
-        """What a search of HLG may take on with so much memory.
+    def bytes_of(self, num_states: int, frames: int) -> float:
+        """Upper estimate of the memory to search HLG for one utterance."""
+        per_frame = BYTES_PER_ARC * self.arcs_per_frame(num_states)
+        return per_frame * max(1, frames) + BYTES_PER_STATE * num_states
+
+    def max_states(self, num_states: int, frames: int, gigabytes: float) -> int:
+        """Active states that the search of one utterance can afford.
 
         Args:
-          num_states: active states that are asked for.
-          frames: of the longest utterance.
+          num_states: asked for.
+          frames: of the utterance.
           gigabytes: of memory.
         Returns:
-          How many utterances at once, at least one, and with how many active
-          states: fewer where memory may not suffice for one utterance.
+          ``num_states``, or where memory does not suffice the largest number for which it does,
+          at least 2. It does not depend on other utterances.
         """
-        allowed = gigabytes * 1e9 / BYTES_AN_ARC / max(1, frames)
-        at_once = int(allowed / self.arcs_a_frame(num_states))
-        if at_once:
-            return at_once, num_states
-        within = int(torch.searchsorted(self._busiest, int(allowed), right=True))
-        return 1, max(2, within)
+        if self.bytes_of(num_states, frames) <= gigabytes * 1e9:
+            return num_states
+        fewest, too_many = 2, num_states
+        while too_many - fewest > 1:
+            middle = (fewest + too_many) // 2
+            if self.bytes_of(middle, frames) <= gigabytes * 1e9:
+                fewest = middle
+            else:
+                too_many = middle
+        return fewest
+
+    def splits(
+        self, lens: Sequence[int], num_states: int, gigabytes: float
+    ) -> List[Tuple[slice, int]]:
+        """Split a batch, so that searching HLG for each part fits into memory.
+
+        Args:
+          lens: frames per utterance.
+          num_states: active states asked for.
+          gigabytes: of memory.
+        Returns:
+          Consecutive rows, with their active states: as many as asked for, or those of
+          :meth:`max_states` for an utterance that cannot afford them, which is alone.
+        """
+        parts: List[Tuple[slice, int]] = []
+        first = longest = 0
+        for row, frames in enumerate(lens):
+            states = self.max_states(num_states, frames, gigabytes)
+            together = row - first + 1
+            longest = max(longest, frames)
+            fits = together * self.bytes_of(num_states, longest) <= gigabytes * 1e9
+            if row > first and not fits:
+                parts.append((slice(first, row), num_states))
+                first, longest = row, frames
+            if states < num_states:
+                parts.append((slice(row, row + 1), states))
+                first, longest = row + 1, 0
+        if first < len(lens):
+            parts.append((slice(first, len(lens)), num_states))
+        return parts
 
     def weigh(self, hlg_scale: float) -> None:
         """Weigh HLG's language model."""
         if self.hlg is not None:
             lattice.weigh(self.hlg, hlg_scale)
-
-    def fingerprints(self) -> Dict[str, str]:
-        """What the graphs with a language model in them are known by, whatever their weight."""
-        known = {}
-        if self.hlg is not None:
-            known["HLG.pt"] = (self.hlg.labels, self.hlg.lm_scores)
-        if self.grammar is not None:
-            known["G.pt"] = (self.grammar.labels, self.grammar.scores)
-        return {name: fingerprint(*tensors) for name, tensors in known.items()}

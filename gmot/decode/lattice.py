@@ -5,13 +5,12 @@ Scores are natural logarithms. What the graph's language model gives is kept
 apart from what the acoustic model gives, so that both can be weighed anew.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
-from gmot.common import GmotError
 from gmot.decode.fsa import num_arcs, output_labels, sums
 from gmot.decode.k2_import import import_k2
 
@@ -64,14 +63,19 @@ class Lattices:
     """The lattices of a batch.
 
     Attributes:
-      fsa: k2.Fsa (FsaVec), one a searched utterance.
+      fsa: k2.Fsa (FsaVec) of the lattices, none of them empty; None if there is none.
       rows: the utterance of each of them in the batch.
-      num_utterances: of the batch; those without frames are not searched.
+      num_utterances: of the batch.
+      lost: utterances for which no path of the graph survived. Neither they nor utterances
+        without frames have a lattice.
+      num_thinned: lattices that :meth:`thinned` made smaller.
     """
 
     fsa: Optional[Any]
     rows: List[int]
     num_utterances: int
+    lost: Sequence[int] = ()
+    num_thinned: int = 0
 
     def one_best(self) -> List[Optional[List[int]]]:
         """Output labels of the best path of each utterance.
@@ -80,11 +84,13 @@ class Lattices:
           None where no path of the graph survived; [] for an utterance without frames.
         """
         results: List[Optional[List[int]]] = [[] for _ in range(self.num_utterances)]
+        for row in self.lost:
+            results[row] = None
         if self.fsa is None:
             return results
         best = import_k2().shortest_path(self.fsa, use_double_scores=True)
-        for row, arcs, labels in zip(self.rows, num_arcs(best), output_labels(best)):
-            results[row] = labels if arcs else None
+        for row, labels in zip(self.rows, output_labels(best)):
+            results[row] = labels
         return results
 
     def thinned(self, max_arcs: int = MAX_ARCS) -> "Lattices":
@@ -100,7 +106,8 @@ class Lattices:
         for i, arcs in enumerate(num_arcs(self.fsa)):
             whole = k2.index_fsa(self.fsa, torch.tensor([i], dtype=torch.int32).to(self.fsa.device))
             parts.append(whole if arcs <= max_arcs else _thin(whole, max_arcs))
-        return Lattices(k2.cat(parts), self.rows, self.num_utterances)
+        large = sum(arcs > max_arcs for arcs in num_arcs(self.fsa))
+        return replace(self, fsa=k2.cat(parts), num_thinned=large)
 
     @property
     def num_arcs(self) -> int:
@@ -125,9 +132,7 @@ class Lattices:
         owners: List[int] = []
         outputs: List[List[int]] = []
         for position, row in enumerate(self.rows):
-            first = best[row]
-            if first is None:
-                continue
+            first = best[row] or []
             different = dict.fromkeys([tuple(first), *map(tuple, sampled[position])])
             owners += [position] * len(different)
             outputs += map(list, different)
@@ -137,8 +142,13 @@ class Lattices:
         return self.by_utterance(found)
 
     def by_utterance(self, found: Sequence[List[Path]]) -> List[List[Path]]:
-        """Each utterance's paths, given each lattice's; without frames it has the empty one."""
+        """Paths of each utterance, given those of each lattice.
+
+        An utterance without frames has the empty path, one without a lattice none.
+        """
         results = [[Path((), 0.0, 0.0)] for _ in range(self.num_utterances)]
+        for row in self.lost:
+            results[row] = []
         for row, paths in zip(self.rows, found):
             results[row] = paths
         return results
@@ -160,8 +170,6 @@ class Lattices:
     def _align(self, owners: List[int], outputs: List[List[int]]) -> List[Path]:
         """The best alignment of each output in the lattice that it is of."""
         k2 = import_k2()
-        if not owners:
-            return []
         inverted = k2.arc_sort(k2.invert(self.fsa))
         sizes = num_arcs(self.fsa)
         paths: List[Path] = []
@@ -186,24 +194,18 @@ def search(
 ) -> Lattices:
     """Search a graph.
 
+    The lattice of an utterance does not depend on the other utterances of the batch.
+
     Args:
-      log_probs: (N, T, C), float32.
+      log_probs: (N, T, C), float32. C must exceed every label of the graph: k2 reads out of
+        bounds otherwise (:func:`gmot.decode.graphs.load_graph` checks the labels).
       lens: (N,), frames of each utterance.
       graph: H or HLG, on the device of ``log_probs``, weighed by :func:`weigh`
         where n-best lists or other language models are wanted.
       search_beam, output_beam, min_active_states, max_active_states: see
         ``k2.intersect_dense_pruned``.
-    Raises:
-      GmotError: the graph has labels that the model does not output.
     """
     k2 = import_k2()
-    highest = int(graph.labels.max())
-    if highest >= log_probs.size(-1):
-        # k2 1.23.4 would read out of bounds.
-        raise GmotError(
-            f"decoding graph: label {highest}, but the model has {log_probs.size(-1)} outputs. "
-            "Use the graphs and the lang folder that the model was trained with."
-        )
     lens = lens.cpu()
     order = torch.sort(lens, descending=True, stable=True).indices  # k2 wants the longest first
     order = order[lens[order] > 0]  # k2 1.23.4 refuses utterances without frames
@@ -218,18 +220,27 @@ def search(
         min_active_states=min_active_states,
         max_active_states=max_active_states,
     )
-    return Lattices(fsa, order.tolist(), len(lens))
+    # Empty lattices are left out here: not every operation of k2 takes them.
+    counts = torch.tensor(num_arcs(fsa))
+    found, lost = order[counts > 0].tolist(), order[counts == 0].tolist()
+    if lost:
+        kept = torch.nonzero(counts)[:, 0].int().to(fsa.device)
+        fsa = k2.index_fsa(fsa, kept) if len(kept) else None
+    return Lattices(fsa, found, len(lens), lost)
 
 
 def join(parts: Sequence[Lattices]) -> Lattices:
     """The lattices of several batches as those of one."""
     rows: List[int] = []
+    lost: List[int] = []
     first = 0
     for part in parts:
         rows += [first + row for row in part.rows]
+        lost += [first + row for row in part.lost]
         first += part.num_utterances
     fsas = [part.fsa for part in parts if part.fsa is not None]
-    return Lattices(import_k2().cat(fsas) if fsas else None, rows, first)
+    joined = import_k2().cat(fsas) if fsas else None
+    return Lattices(joined, rows, first, lost, sum(part.num_thinned for part in parts))
 
 
 def _thin(lattice: Any, max_arcs: int) -> Any:

@@ -22,9 +22,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gmot.common import GmotError
-from gmot.decode.api import Decoder, synchronize
+from gmot.decode.api import Decoder
 from gmot.decode.candidates import Candidates, Weights, search_weights
 from gmot.decode.methods import weightings
+from gmot.decode.settings import Counts, synchronize
 
 Batch = Tuple[Sequence[str], Tensor, Tensor]  # ids, features (N, T, F), lens (N,)
 
@@ -36,7 +37,7 @@ class PartResult:
     Attributes:
       refs: utterance -> reference text.
       candidates: method -> utterance -> candidates.
-      num_empty: method -> utterances answered by greedy search.
+      counts: of utterances decoded otherwise than asked for.
       audio_seconds: speech decoded.
       encoder_seconds: wall time of the model.
       decoding_seconds: method -> wall time of decoding.
@@ -45,17 +46,17 @@ class PartResult:
 
     refs: Dict[str, str] = field(default_factory=dict)
     candidates: Dict[str, Dict[str, Candidates]] = field(default_factory=dict)
-    num_empty: Dict[str, int] = field(default_factory=dict)
+    counts: Counts = field(default_factory=lambda: Counts({}))
     audio_seconds: float = 0.0
     encoder_seconds: float = 0.0
     decoding_seconds: Dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float = 0.0
 
-    def search_weights(self, hlg_scale: float) -> Dict[str, Weights]:
+    def search_weights(self, methods: Sequence[str], hlg_scale: float) -> Dict[str, Weights]:
         """Method -> the weights of its scores that make the fewest errors on this part."""
         return {
-            method: search_weights(found, self.refs, weightings(method, hlg_scale))
-            for method, found in self.candidates.items()
+            m: search_weights(self.candidates[m], self.refs, weightings(m, hlg_scale))
+            for m in methods
         }
 
     def hypotheses(self, method: str, weights: Weights) -> Dict[str, str]:
@@ -93,7 +94,7 @@ def decode_part(
     """
     model.eval()
     result = PartResult(candidates={method: {} for method in decoder.methods})
-    seconds, num_empty = dict(decoder.seconds), dict(decoder.num_empty)
+    decoder.reset()
     cuda = torch.device(device).type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
@@ -112,24 +113,26 @@ def decode_part(
             progress.update(len(batch.ids))
     if not result.refs:
         raise GmotError(f"{description}: no utterances to decode. Check the part's cuts.")
-    for method in decoder.methods:
-        result.decoding_seconds[method] = decoder.seconds[method] - seconds[method]
-        result.num_empty[method] = decoder.num_empty[method] - num_empty[method]
+    result.decoding_seconds, result.counts = decoder.seconds, decoder.counts
     result.peak_memory_mb = (
         torch.cuda.max_memory_allocated(device) / 2**20 if cuda else _process_peak_mb()
     )
     return result
 
 
-# From (log_probs, lens) to candidates by what they are of: a method, a scale.
-Decode = Callable[[Tensor, Tensor], Mapping[Any, List[Candidates]]]
-Decoded = Tuple[Sequence[str], Mapping[Any, List[Candidates]], float]
+# From (log_probs, lens) to the candidates of each method, or anything else.
+Decode = Callable[[Tensor, Tensor], Mapping[str, Any]]
+Decoded = Tuple[Sequence[str], Mapping[str, Any], float]
 
 
 def _decode(
-    model: torch.nn.Module, batch: Batch, decode: Decode, device: Any, halve: bool = True
+    model: Callable[..., Sequence[Any]],
+    batch: Batch,
+    decode: Decode,
+    device: Any,
+    halve: bool = True,
 ) -> Iterator[Decoded]:
-    """Yields (ids, candidates, seconds of the encoder), of the batch or of its halves."""
+    """Yields (ids, what decode gave, seconds of the encoder), of the batch or of its halves."""
     ids, features, lens = batch
     try:
         started = time.perf_counter()
@@ -165,6 +168,11 @@ def _decode(
         yield from _decode(model, (ids[rows], part, lens[rows]), decode, device, halve=False)
 
 
+# Encoder outputs that are kept for the search of the scale of HLG, in bytes.
+KEPT_BYTES = 1e9
+Encoded = Tuple[Sequence[str], Tensor, Tensor]  # ids, log-probabilities (N, T, C), lens (N,)
+
+
 @torch.no_grad()
 def search_hlg_scale(
     model: torch.nn.Module,
@@ -174,7 +182,7 @@ def search_hlg_scale(
     device: Any = "cpu",
     num_utterances: Optional[int] = None,
 ) -> float:
-    """The weight of HLG's language model with which ``1best`` makes the fewest errors.
+    """The scale of HLG's language model with which ``1best`` makes the fewest errors.
 
     Args:
       model, batches, device, num_utterances: as of :func:`decode_part`.
@@ -188,25 +196,48 @@ def search_hlg_scale(
     model.eval()
     errors = dict.fromkeys(values, 0)
     one_best = decoder.only(["1best"])
-
-    def with_each(log_probs: Tensor, lens: Tensor) -> Dict[float, List[Candidates]]:
-        found = {}
-        for value in values:
-            one_best.hlg_scale = value
-            found[value] = one_best(log_probs, lens)["1best"]
-        return found
-
+    refs: Dict[str, str] = {}
     with tqdm(total=num_utterances, desc="--hlg-scale", unit="utt", disable=None) as progress:
-        for batch in batches:
-            refs = dict(zip(batch.ids, batch.texts))
-            whole = (batch.ids, batch.features, batch.feature_lens)
-            for ids, found, _ in _decode(model, whole, with_each, device):
-                for value, candidates in found.items():
-                    errors[value] += sum(int(c.errors(refs[i])[0]) for i, c in zip(ids, candidates))
-            progress.update(len(batch.ids))
+        for group in _encoded(model, batches, refs, device):
+            for value in values:
+                # Weighing rewrites all arcs of HLG: once per value, not once per batch.
+                one_best.hlg_scale = value
+                for batch in group:
+                    for ids, found, _ in _decode(_unchanged, batch, one_best, device):
+                        for i, candidates in zip(ids, found["1best"]):
+                            errors[value] += int(candidates.errors(refs[i])[0])
+            progress.update(sum(len(ids) for ids, _, _ in group))
     for value, count in errors.items():
         logging.info("--hlg-scale %g: %d errors", value, count)
     return min(errors, key=lambda value: errors[value])
+
+
+def _encoded(
+    model: torch.nn.Module, batches: Iterable[Any], refs: Dict[str, str], device: Any
+) -> Iterator[List[Encoded]]:
+    """Encoder outputs of as many batches at a time as KEPT_BYTES allow; references into refs."""
+    group: List[Encoded] = []
+    size = 0
+
+    def keep(log_probs: Tensor, lens: Tensor) -> Dict[str, Any]:
+        return {"log_probs": log_probs.cpu(), "lens": lens.cpu()}
+
+    for batch in batches:
+        refs.update(zip(batch.ids, batch.texts))
+        whole = (batch.ids, batch.features, batch.feature_lens)
+        for ids, kept, _ in _decode(model, whole, keep, device):
+            group.append((ids, kept["log_probs"], kept["lens"]))
+            size += 4 * kept["log_probs"].numel()
+        if size >= KEPT_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _unchanged(log_probs: Tensor, lens: Tensor) -> Tuple[Tensor, Tensor]:
+    """The model of batches that are encoded."""
+    return log_probs, lens
 
 
 def _process_peak_mb() -> float:

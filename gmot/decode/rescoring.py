@@ -35,7 +35,10 @@ def rescore(
     inverted = k2.add_epsilon_self_loops(k2.invert(first))
     to_grammar = torch.zeros(inverted.shape[0], dtype=torch.int32, device=inverted.device)
     lattice = k2.intersect_device(grammar, inverted, to_grammar, sorted_match_a=True)
-    lattice = k2.top_sort(k2.connect(k2.remove_epsilon_self_loops(k2.connect(lattice))))
+    lattice = k2.connect(k2.remove_epsilon_self_loops(k2.connect(lattice)))
+    if lattice.num_arcs == 0:  # no lattice has a path that the grammar accepts
+        return lattices.by_utterance([[] for _ in lattices.rows])
+    lattice = k2.top_sort(lattice)
     lattice.acoustic = lattice.scores - lattice.lm_scores
     found: List[Dict[Tuple[int, ...], Path]] = [{} for _ in lattices.rows]
     for weights in weightings:
@@ -57,7 +60,7 @@ def score_labels(grammar: Any, sequences: Sequence[Sequence[int]]) -> List[float
     """The score of each sequence of words under a language model.
 
     Args:
-      grammar: of :func:`gmot.decode.graphs.compile_g`, with :func:`epsilon_back_off`.
+      grammar: of :func:`gmot.decode.grammar.compile_g`, with :func:`epsilon_back_off`.
       sequences: word ids.
     Returns:
       Natural logarithms; -inf where the grammar does not accept the words.
@@ -78,7 +81,7 @@ def epsilon_back_off(grammar: Any, back_off: int) -> Any:
     """A grammar that backs off without reading anything, for :func:`score_labels`.
 
     Args:
-      grammar: of :func:`gmot.decode.graphs.compile_g`.
+      grammar: of :func:`gmot.decode.grammar.compile_g`.
       back_off: the label of its back-off arcs.
     """
     k2 = import_k2()

@@ -4,7 +4,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import torch
 
-from gmot.common import GmotError, PathLike
+from gmot.common import GmotError, PathLike, fingerprint
 from gmot.teacher.loading import import_transformers, load_model, load_part, refuse_missing
 from gmot.teacher.tokenizer import TeacherTokenizer
 
@@ -37,6 +37,11 @@ class MaskedLanguageModel:
         model = _load_with_head(folder_or_name, self.tokenizer)
         self.max_tokens = self.tokenizer.max_pieces(model.base_model)
         self._model = model.to(self.device).eval().requires_grad_(False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the weights and the tokenizer."""
+        return fingerprint(self.tokenizer.fingerprint, *self._model.state_dict().values())
 
     def score(self, texts: Sequence[str]) -> List[float]:
         """Natural logarithms; 0 for an empty text.

@@ -1,5 +1,6 @@
 """Back-off language models, and the ARPA files that hold them."""
 
+import codecs
 import math
 from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
@@ -86,6 +87,7 @@ class NgramModel:
         return 10.0 ** (-total / events)
 
     def save_arpa(self, path: PathLike) -> None:
+        """Write an ARPA file, without back-off weights at the highest order, where none is used."""
         with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as f:
             f.write("\n\\data\\\n")
             for n, table in enumerate(self.tables, 1):
@@ -94,12 +96,16 @@ class NgramModel:
                 f.write(f"\n\\{n}-grams:\n")
                 for ngram, entry in table.items():
                     f.write(f"{entry.log_prob:.9g}\t{' '.join(ngram)}")
-                    f.write(f"\t{entry.back_off:.9g}\n" if entry.back_off else "\n")
+                    backs_off = entry.back_off and n < self.order
+                    f.write(f"\t{entry.back_off:.9g}\n" if backs_off else "\n")
             f.write("\n\\end\\\n")
 
 
 def read_arpa(path: PathLike) -> NgramModel:
     """Read an ARPA file.
+
+    Fields are separated by ASCII whitespace, as in other readers: a no-break or ideographic space
+    belongs to a word. Highest orders without n-grams are left out.
 
     Raises:
       GmotError: the file is missing or malformed: an order is left out, there are other numbers
@@ -110,10 +116,11 @@ def read_arpa(path: PathLike) -> NgramModel:
     tables: List[Dict[Ngram, Entry]] = []
     section, ended, number = "", False, 0
     try:
-        with open(path, encoding="utf-8") as f:
+        with open(path, "rb") as f:
             for line in f:
                 number += 1
-                fields = line.split()
+                line = line[3:] if number == 1 and line.startswith(codecs.BOM_UTF8) else line
+                fields = [field.decode("utf-8") for field in line.split()]
                 if not fields:
                     continue
                 if fields[0] == "\\end\\":
@@ -134,7 +141,7 @@ def read_arpa(path: PathLike) -> NgramModel:
         raise GmotError(f"{path}: not an ARPA file: not UTF-8 ({error}).") from None
     except ValueError as error:
         raise GmotError(
-            f"{path}, line {number}: '{line.strip()[:80]}' is not a line of an ARPA file "
+            f"{path}, line {number}: '{' '.join(fields)[:80]}' is not a line of an ARPA file "
             f"(section '{section}'): {error}. Make the model again (local/make_ngram.py)."
         ) from None
     found = {n: len(table) for n, table in enumerate(tables, 1)}
@@ -144,6 +151,8 @@ def read_arpa(path: PathLike) -> NgramModel:
             f"{'ends' if ended else 'does not end'} with \\end\\. "
             "Make the model again (local/make_ngram.py)."
         )
+    while len(tables) > 1 and not tables[-1]:
+        tables.pop()
     return NgramModel(tables)
 
 

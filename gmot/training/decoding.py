@@ -3,12 +3,12 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional
 
 import torch
 
 from gmot.bootstrap import require_speakers
-from gmot.common import GmotError, fingerprint, read_json, write_json
+from gmot.common import GmotError
 from gmot.data.datamodule import AsrDataModule
 from gmot.decode.api import Decoder
 from gmot.decode.candidates import Weights
@@ -19,6 +19,7 @@ from gmot.text.tokens import TokenTable, WordTable
 from gmot.training.checkpoint import load_for_decoding
 from gmot.training.environment import choose_device, command, environment
 from gmot.training.history import runs_behind
+from gmot.training.scale_file import HLG, ScaleFile
 
 
 def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
@@ -32,8 +33,6 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
       GmotError: an input is missing or does not fit the others.
     """
     exp_dir, lang_dir = Path(args.exp_dir), Path(args.lang_dir)
-    if args.avg < 1:
-        raise GmotError(f"--avg {args.avg}: expected 1 or more.")
     needed = graphs_needed(args.decoding_methods)
     device = choose_device(args.device, args.num_threads)
     tokens = TokenTable.load(lang_dir / "tokens.txt")
@@ -77,14 +76,16 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
         "device": _describe(device),
     }
     suffix = f"epoch-{config['epoch']}-avg-{config['avg']}"
-    file = ScaleFile(exp_dir / "scales.json", args, model, decoder)
+    file = ScaleFile(
+        exp_dir / "scales.json", args.scale_part, model, tokens, decoder, args.hlg_scale
+    )
     decoder.hlg_scale = _hlg_scale(args, model, data, decoder, device, file)
     weights: Optional[Dict[str, Weights]] = None
     records = []
     # The part on which scales are found goes first.
     for part in sorted(dict.fromkeys(args.parts), key=lambda p: p != args.scale_part):
         if weights is None and part != args.scale_part and _to_find(decoder):
-            weights = file.read(decoder.methods)
+            weights = file.read(_to_find(decoder))
         whole = "whole-lattice-rescoring"
         if whole in decoder.methods:
             decoder.whole_weightings = (
@@ -99,7 +100,7 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
             description=part,
         )
         if part == args.scale_part and decoder.graphs.hlg is not None:
-            weights = decoded.search_weights(decoder.hlg_scale)
+            weights = decoded.search_weights(_to_find(decoder), decoder.hlg_scale)
             file.write(decoder.hlg_scale, weights)
             for method in _to_find(decoder):
                 if weights[method] == weightings(method, decoder.hlg_scale)[0]:
@@ -126,6 +127,9 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
                     **result.record(),
                     **costs,
                     "search": decoder.settings(method),
+                    "graphs": {
+                        name: decoder.graphs.described[name] for name in graphs_needed([method])
+                    },
                     "scales": used,
                 }
             )
@@ -165,8 +169,17 @@ def _to_find(decoder: Decoder) -> List[str]:
 
 
 def _costs(decoded: PartResult, method: str) -> Dict[str, Any]:
+    counts = decoded.counts
+    searched: Dict[str, Any] = {}
+    if "lattice" in STEPS[method]:
+        # Utterances searched with fewer active states than asked for, and the fewest of them.
+        searched["num_narrowed"] = len(counts.narrowed)
+        searched["least_max_active_states"] = min(counts.narrowed, default=None)
+    if "thinned" in STEPS[method]:
+        searched["num_thinned"] = counts.thinned
     return {
-        "num_answered_by_greedy": decoded.num_empty[method],
+        "num_answered_by_greedy": counts.empty[method],
+        **searched,
         "audio_seconds": round(decoded.audio_seconds, 2),
         "rtf_encoder": decoded.encoder_seconds / decoded.audio_seconds,
         "rtf_decoding": decoded.decoding_seconds[method] / decoded.audio_seconds,
@@ -224,7 +237,7 @@ def _hlg_scale(
     if len(args.hlg_scale) == 1 or decoder.graphs.hlg is None:
         return args.hlg_scale[0]
     if args.scale_part not in args.parts:
-        return file.read([])["hlg"]["graph"]
+        return file.read([HLG])[HLG]["graph"]
     return search_hlg_scale(
         model,
         data.eval_dataloader(args.scale_part),
@@ -233,59 +246,6 @@ def _hlg_scale(
         device,
         num_utterances=data.num_utterances(args.scale_part),
     )
-
-
-class ScaleFile:
-    """What was found on one part, to be used on others: ``scales.json``.
-
-    It belongs to one model and its graphs, and is refused with any other.
-
-    Args:
-      path: of the file.
-      args: the options of ``local/decode.py``.
-      model: that decodes.
-      decoder: has the graphs.
-    """
-
-    def __init__(
-        self, path: Path, args: argparse.Namespace, model: torch.nn.Module, decoder: Decoder
-    ):
-        self.path = path
-        self.part = args.scale_part
-        self.made_for = {
-            "model": fingerprint(*model.state_dict().values()),
-            **decoder.graphs.fingerprints(),
-        }
-
-    def write(self, hlg_scale: float, weights: Dict[str, Weights]) -> None:
-        """Keep what was found, in the place of what was found earlier."""
-        kept = {"hlg": {"graph": hlg_scale}, **weights}
-        write_json(self.path, {"part": self.part, "made_for": self.made_for, "weights": kept})
-        logging.info("%s: weights found on %s: %s", self.path, self.part, kept)
-
-    def read(self, methods: Sequence[str]) -> Dict[str, Weights]:
-        """The weights of ``methods``.
-
-        Raises:
-          GmotError: there are none, or they are another model's.
-        """
-        remedy = f"Decode '{self.part}' too (--parts {self.part} ...): they are found on it."
-        if not self.path.exists():
-            raise GmotError(f"{self.path}: not there, and weights are needed. {remedy}")
-        kept = read_json(self.path)
-        if not isinstance(kept, dict) or {"made_for", "weights"} - kept.keys():
-            raise GmotError(f"{self.path}: not a file of weights. {remedy}")
-        differ = [
-            name for name, mark in self.made_for.items() if kept["made_for"].get(name) != mark
-        ]
-        if differ:
-            raise GmotError(
-                f"{self.path}: the weights of another run: {', '.join(differ)} differ. {remedy}"
-            )
-        lacking = [method for method in methods if method not in kept["weights"]]
-        if lacking:
-            raise GmotError(f"{self.path}: no weights of {', '.join(lacking)}. {remedy}")
-        return kept["weights"]
 
 
 def _describe(device: torch.device) -> str:

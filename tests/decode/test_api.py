@@ -8,6 +8,7 @@ from gmot.common import GmotError
 from gmot.decode import graphs as graphs_module
 from gmot.decode import lattice
 from gmot.decode.api import Decoder
+from gmot.decode.grammar import compile_g
 from gmot.decode.greedy import ctc_greedy_search
 from gmot.decode.k2_import import k2_available
 from gmot.decode.methods import METHODS, graphs_needed, weightings
@@ -32,7 +33,7 @@ def compile_all(folder, order=2, rescore_order=3):
     hlg = graphs_module.compile_hlg(LEXICON, TOKENS, WORDS, arpa)
     graphs_module.save_graph(folder / "H.pt", graphs_module.compile_h(len(TOKENS)), TOKENS)
     graphs_module.save_graph(folder / "HLG.pt", hlg, TOKENS, WORDS)
-    graphs_module.save_graph(folder / "G.pt", graphs_module.compile_g(WORDS, larger), None, WORDS)
+    graphs_module.save_graph(folder / "G.pt", compile_g(WORDS, larger), None, WORDS)
     return folder
 
 
@@ -54,7 +55,7 @@ def test_greedy_texts():
     x = log_probs(5, 9)
     found = Decoder(["ctc-greedy-search"], TOKENS)
     assert found.texts(x, LENS) == {"ctc-greedy-search": greedy(x, LENS)}
-    assert found.num_empty == {"ctc-greedy-search": 0}
+    assert found.counts.empty == {"ctc-greedy-search": 0}
     assert found.seconds["ctc-greedy-search"] > 0
 
 
@@ -63,7 +64,7 @@ def test_h_best_path_equals_greedy_search(graphs):
         x = log_probs(5, 9, seed=seed)
         found = decoder(["ctc-decoding"], graphs)
         assert found.texts(x, LENS)["ctc-decoding"] == greedy(x, LENS)
-        assert found.num_empty == {"ctc-decoding": 0}
+        assert found.counts.empty == {"ctc-decoding": 0}
 
 
 def test_one_best_gives_the_words_and_may_be_split(graphs):
@@ -74,11 +75,10 @@ def test_one_best_gives_the_words_and_may_be_split(graphs):
     assert texts["1best"] == ["".join(WORDS.decode(ids)) for ids in paths]
     assert any(len(ids) > 1 for ids in paths)
     # So little memory that each utterance is searched by itself, if with all its states.
-    busy = found.graphs.arcs_a_frame(10000)
-    found.search_memory = 1.5 * busy * 9 * 11e-9
-    assert len(found._splits(x)) == 5
+    found.search_memory = 1.5e-9 * found.graphs.bytes_of(10000, 9)
+    assert len(found._splits(LENS)) == 5
     assert found.texts(x, LENS) == texts
-    assert found.num_narrowed == 0
+    assert found.counts.narrowed == []
 
 
 def test_a_search_is_narrowed_to_the_memory_there_is(graphs, caplog):
@@ -86,13 +86,56 @@ def test_a_search_is_narrowed_to_the_memory_there_is(graphs, caplog):
     found = decoder(["1best"], graphs, hlg_scale=1.0)
     wide = found.texts(x, LENS)
     few = 6
-    found.search_memory = 1.001 * found.graphs.arcs_a_frame(few) * 9 * 11e-9
-    for rows, beams in found._splits(x):
+    found.search_memory = 1.0001e-9 * found.graphs.bytes_of(few, 9)
+    for rows, beams in found._splits(LENS):
         assert rows.stop - rows.start == 1
-        assert few <= beams["max_active_states"] < found.graphs.hlg.shape[0]
+        assert few <= beams["max_active_states"] < 10000
+    found.reset()
     narrow = found.texts(x, LENS)
-    assert found.num_narrowed == 10 and caplog.text.count("--search-memory") == 1
+    assert len(found.counts.narrowed) == 5 and min(found.counts.narrowed) == few
+    assert caplog.text.count("--search-memory") == 2  # once since each reset
     assert narrow.keys() == wide.keys() and all(narrow["1best"][i] for i in (0, 2, 4))
+
+
+def test_active_states_depend_on_the_own_length_alone(graphs):
+    """A function of frames and settings, whatever else is in the batch."""
+    found = decoder(["1best"], graphs).graphs
+    lens = [9, 300, 2, 0, 120, 300, 40, 80]
+    for gigabytes in (6, 3e-3, 7e-4, 1e-4, 1e-9):
+        expected = [found.max_states(10000, n, gigabytes) for n in lens]
+        if gigabytes == 1e-9:
+            assert expected == [2] * len(lens)
+        for order in (lens, lens[::-1], sorted(lens), lens[3:]):
+            splits = found.splits(order, 10000, gigabytes)
+            rows = [row for part, _ in splits for row in range(part.start, part.stop)]
+            assert rows == list(range(len(order)))
+            for part, states in splits:
+                for n in order[part]:
+                    assert states == expected[lens.index(n)]
+                if part.stop - part.start > 1:
+                    size = len(order[part]) * found.bytes_of(states, max(order[part]))
+                    assert size <= gigabytes * 1e9
+                assert states == 10000 or part.stop - part.start == 1
+
+
+@pytest.mark.parametrize("memory", [6, 7e-4, 6.4e-4, 1e-4])
+def test_texts_do_not_depend_on_batches_whatever_the_memory(graphs, memory):
+    """The faults of narrowing by the padded length of a batch: other results with other mates."""
+    x, lens = log_probs(6, 40, scale=1.0), torch.tensor([30, 4, 40, 0, 11, 22])
+    methods = ["1best", "nbest", "whole-lattice-rescoring"]
+    found = decoder(methods, graphs, search_memory=memory)
+    together = found(x, lens)
+    narrowed = sorted(found.counts.narrowed)
+    found.reset()
+    for first, last in ((0, 1), (1, 3), (3, 6)):
+        apart = found(x[first:last, : max(1, int(lens[first:last].max()))], lens[first:last])
+        for method in methods:
+            for a, b in zip(apart[method], together[method][first:last]):
+                assert a.texts == b.texts
+                for name in a.scores:
+                    assert a.scores[name].tolist() == pytest.approx(b.scores[name].tolist())
+    assert sorted(found.counts.narrowed) == narrowed
+    assert bool(narrowed) == (memory < 7e-4)
 
 
 @pytest.mark.parametrize("hlg_scale", [0.3, 1.0])
@@ -276,7 +319,7 @@ def test_lost_utterances_are_answered_by_greedy_search_and_counted(graphs, caplo
         assert texts[1:] == greedy(x, lens)[1:]
         assert texts[0] == "".join(WORDS.decode([2, 4, 5]))
     found(x, lens)
-    assert found.num_empty == {method: 4 for method in methods}
+    assert found.counts.empty == {method: 4 for method in methods}
     assert caplog.text.count("greedy search answers") == 1
 
 

@@ -6,7 +6,8 @@ import torch
 from toy import LEXICON, TEXT, TOKENS, WORDS, language_model, log_probs
 
 from gmot.common import GmotError
-from gmot.decode.graphs import compile_g, compile_h, compile_hlg, load_graph, save_graph
+from gmot.decode.grammar import compile_g
+from gmot.decode.graphs import compile_h, compile_hlg, load_graph, save_graph
 from gmot.decode.lattice import search
 from gmot.text.lexicon import Lexicon
 from gmot.text.pruning import prune
@@ -151,9 +152,9 @@ def test_missing_and_broken_graphs_are_refused(tmp_path):
         load_graph(tmp_path / "H.pt", TOKENS)
 
 
-def test_too_many_tokens_for_h_are_refused():
-    with pytest.raises(GmotError, match="at most 10000"):
-        compile_h(21128)
+def test_too_many_tokens_for_the_full_h_are_refused():
+    with pytest.raises(GmotError, match=r"H of 21128 tokens .*446,\d+,\d+ arcs.*factored"):
+        compile_h(21128, "full")
 
 
 def test_parts_that_do_not_fit_are_refused(tmp_path):

@@ -60,15 +60,17 @@ def test_all_methods_share_one_pass(tmp_path):
     assert result.encoder_seconds > 0
     assert all(result.decoding_seconds[m] > 0 for m in METHODS)
     assert result.peak_memory_mb > 1
-    weights = result.search_weights(0.6)
+    weights = result.search_weights(METHODS, 0.6)
     for method in METHODS:
         assert weights[method] in weightings(method, 0.6)
     for method in METHODS[6:]:  # which may do as 1best does
         best = score(result.refs, result.hypotheses(method, weights[method]), replications=2)
         assert best.errors <= score(result.refs, hyps["1best"], replications=2).errors
     # A second part starts its own clocks.
+    first = dict(result.decoding_seconds)
     again = decode_part(model, [batch("x", 0)], decoder)
-    assert again.decoding_seconds["1best"] < decoder.seconds["1best"]
+    assert again.decoding_seconds is not result.decoding_seconds
+    assert result.decoding_seconds == first
 
 
 def test_out_of_memory_halves_the_batch_once(caplog):
@@ -127,3 +129,37 @@ def test_the_hlg_scale_found_has_the_fewest_errors(tmp_path):
     model = Model()
     model.memory = batches[0].features[:2].numel()
     assert search_hlg_scale(model, batches, decoder, values) == found
+
+
+def test_graphs_are_weighed_once_per_value_not_per_batch(tmp_path, monkeypatch):
+    pytest.importorskip("k2")
+    from gmot.decode import lattice, part
+
+    decoder = Decoder(["1best"], TOKENS, compile_all(tmp_path), WORDS)
+    batches = [batch([f"{name}{seed}" for name in "abcd"], seed) for seed in range(6)]
+    weighed, weigh = [], lattice.weigh
+    monkeypatch.setattr(lattice, "weigh", lambda g, v: weighed.append(v) or weigh(g, v))
+    model = Model()
+    expected = search_hlg_scale(model, batches, decoder, (0.02, 0.5, 3.0))
+    assert weighed == [0.02, 0.5, 3.0] and model.calls == len(batches)
+    # What is kept of the encoder is bounded: then once per value and group of batches.
+    weighed.clear()
+    monkeypatch.setattr(part, "KEPT_BYTES", 2.5 * 4 * 4 * 4 * 5)  # two batches and a half
+    assert search_hlg_scale(model, batches, decoder, (0.02, 0.5, 3.0)) == expected
+    assert weighed == [0.02, 0.5, 3.0] * 2 and model.calls == 2 * len(batches)
+
+
+def test_utterances_of_a_batch_that_is_halved_count_once(tmp_path, monkeypatch):
+    pytest.importorskip("k2")
+    decoder = Decoder(["1best"], TOKENS, compile_all(tmp_path), WORDS, search_memory=1e-9)
+    best, failed = Decoder._best, []
+
+    def fail_once(self, work):
+        if len(work["lens"]) == 1 and self.counts.narrowed and not failed:
+            failed.append(True)
+            raise RuntimeError("out of memory")
+        best(self, work)
+
+    monkeypatch.setattr(Decoder, "_best", fail_once)
+    result = decode_part(Model(), [batch("abcd", 0)], decoder)
+    assert failed and result.counts.narrowed == [2] * 4

@@ -266,14 +266,17 @@ def test_scales_of_another_run_are_refused(data, tmp_path):
         decode(data, **options)
     decode(data, **{**options, "parts": "dev"})
     decode(data, **options)
-    with pytest.raises(GmotError, match="another run: model differ"):
+    with pytest.raises(GmotError, match=r"model \w+ there, \w+ here .whole-lattice-rescoring"):
         decode(data, "--epoch", 1, **options)
     graphs = tmp_path / "graphs"
     shutil.copytree(data / "graphs", graphs)
     arguments = ("--lang-dir", data / "lang", "--arpa", data / "G.arpa")
     arguments += ("--rescore-arpa", data / "G.arpa", "--graph-dir", graphs)
     assert run("compile_graphs.py", *arguments)[0] == 0
-    with pytest.raises(GmotError, match="another run: G.pt differ"):
+    with pytest.raises(GmotError, match=r"settings: G.pt \w+ there, \w+ here \(whole"):
+        decode(data, **{**options, "graph-dir": graphs})
+    assert run("compile_graphs.py", *arguments, "--topology", "full")[0] == 0
+    with pytest.raises(GmotError, match=r"HLG.pt \w+ there.*G.pt \w+ there"):
         decode(data, **{**options, "graph-dir": graphs})
     with pytest.raises(GmotError, match="no weights of nbest-rescoring"):
         decode(data, **{**options, "decoding-methods": "nbest-rescoring"})
@@ -300,6 +303,102 @@ def test_another_tokenizer_than_the_trainings_is_told(data, tmp_path, caplog):
         assert len(found) == told and all(str(bert) in message for message in found)
 
 
+@pytest.fixture(scope="module")
+def weighed(data, tmp_path_factory):
+    """An experiment with a scales.json of two rescoring methods, and its options."""
+    pytest.importorskip("k2")
+    folder = tmp_path_factory.mktemp("weighed")
+    shutil.copytree(data / "exp" / "ctc", folder / "ctc")
+    for name, layers in (("teacher", 1), ("other", 2)):
+        pieces = ["今", "天", "好", "气"]
+        save_small_bert(folder / name, pieces, "BertForMaskedLM", num_hidden_layers=layers)
+    methods = ("--decoding-methods", "nbest-rescoring", "plm-rescoring", "--num-paths", 20)
+    options = {"exp-dir": folder / "ctc", "teacher": folder / "teacher"}
+    decode(data, *methods, **options)
+    decode(data, *methods, **{**options, "parts": "train"})
+    return methods, {**options, "parts": "train"}
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"num-paths": 7}, ["num_paths 20 there, 7 here"]),
+        ({"nbest-scale": 0.25}, ["nbest_scale 0.5 there, 0.25 here"]),
+        ({"num-plm-paths": 3}, ["num_plm_paths 20 there, 3 here (plm-rescoring)"]),
+        ({"search-memory": 3}, ["search_memory 6.0 there, 3.0 here"]),
+        (
+            {"max-active-states": 9},
+            ["max_active_states 10000 there, 9 here", "min_active_states 30 there, 8 here"],
+        ),
+        ({"search-beam": 10, "output-beam": 4}, ["search_beam 20.0", "output_beam 8.0 there, 4.0"]),
+        ({"hlg-scale": 0.5}, ["hlg_scale 0.6 there, 0.5 here (nbest-rescoring, plm-rescoring)"]),
+        ({"scale-part": "eval"}, ["part dev there, eval here"]),
+        ({"teacher": "other"}, ["masked language model"]),
+    ],
+)
+def test_scales_found_with_other_settings_are_refused(data, weighed, more, told):
+    """The error names every field that differs, with both values."""
+    methods, options = weighed
+    if "teacher" in more:
+        more = {"teacher": options["teacher"].parent / more["teacher"]}
+    typed = [x for key, value in more.items() for x in (f"--{key}", value)]
+    with pytest.raises(GmotError) as error:
+        decode(data, *methods, *typed, **options)
+    message = str(error.value)
+    assert all(part in message for part in told), message
+    assert message.count(" there, ") == len(told) and "\n" not in message
+    assert f"--parts {more.get('scale-part', 'dev')}" in message
+
+
+def test_an_hlg_scale_of_other_candidates_is_refused(data, weighed):
+    methods, options = weighed
+    with pytest.raises(GmotError, match=r"candidates \[0.6\] there, \[0.5, 0.6\] here \(hlg\)"):
+        decode(data, *methods, "--hlg-scale", 0.5, 0.6, **options)
+
+
+def test_damaged_files_of_weights_are_refused(data, tmp_path):
+    pytest.importorskip("k2")
+    exp_dir = tmp_path / "ctc"
+    shutil.copytree(data / "exp" / "ctc", exp_dir)
+    options = {"exp-dir": exp_dir, "parts": "train", "decoding-methods": "nbest-rescoring"}
+    for kept in ([], {"weights": {}}, {"weights": {"hlg": 1}, "made_for": {"hlg": {}}}):
+        write_json(exp_dir / "scales.json", kept)
+        with pytest.raises(GmotError, match="not a file of weights.*--parts dev"):
+            decode(data, **options)
+
+
+def test_what_a_search_used_stands_in_the_results(data, tmp_path):
+    """Settings, graphs, and utterances searched with fewer states; whatever the batches."""
+    pytest.importorskip("k2")
+    exp_dir = tmp_path / "ctc"
+    shutil.copytree(data / "exp" / "ctc", exp_dir)
+    methods = ("--decoding-methods", "1best", "nbest", "ctc-decoding", "ctc-greedy-search")
+    found = []
+    for memory, seconds in ((6, 100), (6e-4, 100), (6e-4, 0.6), (6e-4, 1.3)):
+        options = ("--search-memory", memory, "--max-duration", seconds)
+        records = decode(data, *methods, *options, **{"exp-dir": exp_dir, "parts": "dev"})
+        found.append({r["method"]: r for r in records})
+    for records, narrowed in zip(found, (0, 3, 3, 3)):
+        for name in ("1best", "nbest"):
+            record = records[name]
+            assert record["num_narrowed"] == narrowed
+            assert set(record["graphs"]) == {"HLG.pt"}
+            assert record["graphs"]["HLG.pt"]["topology"] == "factored"
+            assert record["search"]["max_active_states"] == 10000
+        assert records["nbest"]["num_thinned"] == 0 and "num_thinned" not in records["1best"]
+        assert records["ctc-decoding"]["graphs"]["H.pt"]["topology"] == "factored"
+        assert records["ctc-greedy-search"]["graphs"] == {}
+        assert "num_narrowed" not in records["ctc-greedy-search"]
+    assert [r["1best"]["search"]["search_memory"] for r in found] == [6, 6e-4, 6e-4, 6e-4]
+    assert found[0]["1best"]["least_max_active_states"] is None
+    least = [r["1best"]["least_max_active_states"] for r in found[1:]]
+    assert least == [least[0]] * 3 and 2 <= least[0] < 10000
+    for records in found[2:]:  # of other batches
+        assert [records["nbest"][k] for k in ("ins", "del", "sub")] == [
+            found[1]["nbest"][k] for k in ("ins", "del", "sub")
+        ]
+
+
 def test_plm_rescoring_asks_for_a_teacher(data):
     pytest.importorskip("k2")
     with pytest.raises(GmotError, match="plm-rescoring.*--teacher"):
@@ -311,7 +410,6 @@ def test_plm_rescoring_asks_for_a_teacher(data):
     [
         ({"epoch": 9}, "no such|not there|are not"),
         ({"avg": 3}, "--avg 3"),
-        ({"avg": 0}, "--avg 0"),
         ({"decoding-methods": "beam-search"}, "beam-search.*ctc-greedy-search"),
         ({"parts": "nowhere"}, "nowhere"),
         ({"lang-dir": "/nowhere"}, "tokens.txt is not there"),

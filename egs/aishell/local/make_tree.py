@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
-from gmot.cli import ArgumentParser, run, str2bool  # noqa: E402
+from gmot.cli import ArgumentParser, number, run, str2bool  # noqa: E402
 
 PARTS = ("train", "dev", "test")
 
@@ -29,7 +29,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--output", required=True, help="gets the tree, or the archives")
     parser.add_argument(
         "--num-utterances",
-        type=int,
+        type=number(int, 0),
         nargs=3,
         metavar=("TRAIN", "DEV", "TEST"),
         help="the first so many, in the order of their names; default: all of --kaldi-dir, and "
@@ -37,7 +37,7 @@ def get_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--speakers",
-        type=int,
+        type=number(int, 1),
         nargs=3,
         default=[2, 1, 1],
         metavar=("TRAIN", "DEV", "TEST"),

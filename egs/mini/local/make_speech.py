@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
-from gmot.cli import ArgumentParser, run  # noqa: E402
+from gmot.cli import ArgumentParser, number, run  # noqa: E402
 
 _speaker = None  # this process' Kokoro
 
@@ -21,7 +21,9 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--wheel-dir", required=True, help="folder with the wheels of assets.txt")
     parser.add_argument("--cache-dir", required=True, help="where model and speech are kept")
     parser.add_argument("--output-dir", required=True, help="gets {train,dev,test}/{wav.scp,text}")
-    parser.add_argument("--num-jobs", type=int, default=2, help="processes of one thread each")
+    parser.add_argument(
+        "--num-jobs", type=number(int, 1), default=2, help="processes of one thread each"
+    )
     return parser
 
 

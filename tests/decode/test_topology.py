@@ -1,0 +1,239 @@
+"""CTC topologies: the factored one equals the standard one, the modified one differs as stated."""
+
+import itertools
+import random
+
+import pytest
+import torch
+from test_lattice import viterbi
+from toy import LEXICON, TOKENS, WORDS, collapse, language_model, log_probs
+
+from gmot.common import GmotError
+from gmot.decode import topology
+from gmot.decode.api import Decoder
+from gmot.decode.grammar import compile_g
+from gmot.decode.graphs import compile_h, compile_hlg, compile_lg, save_graph
+from gmot.decode.greedy import ctc_greedy_search
+from gmot.decode.lattice import search, weigh
+from gmot.decode.methods import METHODS
+from gmot.decode.topology import TOPOLOGIES, Plan, check_topology
+from gmot.text.lexicon import Lexicon
+from gmot.text.ngram import train
+from gmot.text.tokens import TokenTable, WordTable, pieces_to_text
+
+k2 = pytest.importorskip("k2")
+UNPRUNED = dict(search_beam=1000.0, output_beam=1000.0, max_active_states=100000)
+
+
+@pytest.fixture
+def shared_everywhere(monkeypatch):
+    """Sharing at every state that two tokens enter, which pays for large graphs only."""
+
+    def levels(entering, leaving, inside, arriving):
+        several = (entering > 1) & (leaving > 1)
+        depth = torch.where(several, (entering + 1) // 2, 0 * entering)  # 1 to 4
+        return depth.clamp(max=topology.MAX_DEPTH), 2 + entering % 2
+
+    monkeypatch.setattr(topology, "_levels", levels)
+
+
+def random_language(seed):
+    """Lexicon with homophones, prefixes and repeated tokens, and a back-off model of its words."""
+    generator = random.Random(seed)
+    pieces = "abcdefg"[: generator.randint(2, 7)]
+    tokens = TokenTable.from_pieces(pieces)
+    spellings = {}
+    for number in range(generator.randint(3, 9)):
+        size = generator.choice([1, 1, 1, 2, 2, 3])
+        spellings[f"w{number}"] = generator.choices(pieces, k=size)
+    spellings["homophone"] = list(spellings["w0"])
+    spellings["twice"] = [pieces[0], pieces[0]]
+    lexicon = Lexicon(spellings)
+    words = WordTable.from_words(lexicon.words)
+    text = [
+        generator.choices(lexicon.words, k=generator.randint(1, 5))
+        for _ in range(generator.randint(5, 20))
+    ]
+    return lexicon, tokens, words, train(text, generator.randint(1, 3), vocabulary=words.words)
+
+
+def totals(lattices, log_semiring):
+    return lattices.fsa.get_tot_scores(use_double_scores=True, log_semiring=log_semiring)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_factored_equals_full_on_random_languages(tmp_path, shared_everywhere, seed):
+    """Best paths and the sum over all paths: each path of one graph is one of the other."""
+    lexicon, tokens, words, model = random_language(seed)
+    model.save_arpa(tmp_path / "lm.arpa")
+    x = log_probs(6, 7, tokens=len(tokens), seed=seed, scale=1.0)
+    lens = torch.tensor([7, 6, 5, 4, 7, 1])
+    found = {}
+    for name in ("full", "factored"):
+        graph = compile_hlg(lexicon, tokens, words, tmp_path / "lm.arpa", name)
+        found[name] = search(x, lens, weigh(graph, 0.7), **UNPRUNED)
+    full, factored = found["full"], found["factored"]
+    assert (full.rows, full.lost) == (factored.rows, factored.lost)
+    for log_semiring in (False, True):
+        torch.testing.assert_close(totals(full, log_semiring), totals(factored, log_semiring))
+    for paths, others in zip(full.nbest(1), factored.nbest(1)):
+        for a, b in zip(paths, others):
+            assert a.acoustic + a.graph * 0.7 == pytest.approx(b.acoustic + b.graph * 0.7, abs=1e-4)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_factored_equals_full_within_the_default_beams(tmp_path, shared_everywhere, order):
+    """The same best paths, and the same scores of the words in both n-best lists."""
+    _, arpa = language_model(tmp_path, order)
+    x, lens = log_probs(8, 8, seed=order, scale=1.5), torch.tensor([8, 7, 6, 5] * 2)
+    full, factored = (
+        search(x, lens, weigh(compile_hlg(LEXICON, TOKENS, WORDS, arpa, name), 0.5))
+        for name in ("full", "factored")
+    )
+    assert full.one_best() == factored.one_best()
+    compared = 0
+    for paths, others in zip(full.nbest(100, 0.5), factored.nbest(100, 0.5)):
+        assert paths[0].labels == others[0].labels
+        # Of words beyond the output beam a lattice may lack the best alignment.
+        within = paths[0].acoustic + 0.5 * paths[0].graph - 7.9
+        scores = {p.labels: (p.acoustic, p.graph) for p in paths}
+        for p in others:  # other samples, because they depend on the order of arcs
+            if p.labels in scores and p.acoustic + 0.5 * p.graph > within:
+                compared += 1
+                assert (p.acoustic, p.graph) == pytest.approx(scores[p.labels], abs=1e-3)
+    assert compared > 100
+
+
+def test_factored_h_is_small():
+    """Full: V * V arcs; factored: about 3 V ** (4 / 3) for each of the three entries of an arc."""
+    assert compile_h(400, "full").num_arcs > 400**2
+    assert compile_h(400).num_arcs < 9 * 400 ** (4 / 3) < 400**2 / 5
+
+
+def test_small_graphs_share_nothing(tmp_path):
+    """Then the factored graph is the full one, but for the numbers of its states."""
+    _, arpa = language_model(tmp_path, 3)
+    graphs = [compile_hlg(LEXICON, TOKENS, WORDS, arpa, name) for name in ("full", "factored")]
+    assert graphs[0].num_arcs == graphs[1].num_arcs
+    assert graphs[0].shape[0] == graphs[1].shape[0]
+
+
+@pytest.mark.parametrize("tokens", [2, 5, 130])
+def test_factored_h_equals_greedy_search(tokens):
+    x = log_probs(5, 30, tokens=tokens, seed=tokens, scale=3.0)
+    lens = torch.tensor([7, 30, 1, 30, 19])
+    h = compile_h(tokens, "factored")
+    narrow = dict(search_beam=0.1, output_beam=0.1, min_active_states=0)
+    assert search(x, lens, h, **narrow).one_best() == ctc_greedy_search(x, lens)
+
+
+def pieces_of(ids):
+    """The tokens of words."""
+    return [TOKENS.ids[p] for word in WORDS.decode(ids) for p in LEXICON.spellings[word]]
+
+
+def unblanked(path):
+    """Token sequences that the modified topology reads from frames: repeats may be tokens."""
+    runs = [(token, len(list(run))) for token, run in itertools.groupby(path) if token]
+    choices = [[[token] * n for n in range(1, size + 1)] for token, size in runs]
+    return {tuple(itertools.chain(*chosen)) for chosen in itertools.product(*choices)}
+
+
+def test_modified_differs_in_repeated_tokens_alone(tmp_path):
+    """Two frames of one token without a blank are one token, or with "modified" two tokens."""
+    _, arpa = language_model(tmp_path, 2)
+    graphs = {t: compile_hlg(LEXICON, TOKENS, WORDS, arpa, t) for t in TOPOLOGIES}
+
+    def found(topology, path):
+        x = torch.full((1, len(path), len(TOKENS)), -1e4)
+        x[0, range(len(path)), path] = 0.0
+        return search(x, torch.tensor([len(path)]), weigh(graphs[topology], 1.0), **UNPRUNED)
+
+    c, a, b = (TOKENS.ids[p] for p in "cab")
+    # "z" is c c: three frames without a blank are one c, no word at all.
+    assert found("full", [c, c, c]).one_best() == [None] or pieces_of(
+        found("full", [c, c, c]).one_best()[0]
+    ) != [c, c]
+    assert found("modified", [c, c, c]).one_best() == [[WORDS.ids["z"]]]
+    # A word held for two frames is a repeated word where the language model likes that better.
+    for path in itertools.product([0, a, b], repeat=3):
+        standard, factored, modified = (
+            found(t, list(path)).nbest(200, 0.5)[0] for t in ("full", "factored", "modified")
+        )
+        sure = [p for p in standard if p.acoustic > -1.0]
+        assert {tuple(pieces_of(p.labels)) for p in sure} <= {tuple(collapse(path))}
+        assert {p.labels for p in sure} == {p.labels for p in factored if p.acoustic > -1.0}
+        read = {tuple(pieces_of(p.labels)) for p in modified if p.acoustic > -1.0}
+        assert tuple(collapse(path)) in read <= unblanked(path)
+
+
+def test_modified_without_repeated_frames_equals_full(tmp_path):
+    """Posteriors whose likely frames do not repeat a token: the same words."""
+    _, arpa = language_model(tmp_path, 2)
+    a, b, c = (TOKENS.ids[p] for p in "abc")
+    paths = torch.tensor([[a, 0, a, b, 0, a], [c, 0, c, 0, b, a], [b, a, b, 0, b, 0]])
+    x = (12.0 * torch.nn.functional.one_hot(paths, len(TOKENS))).float().log_softmax(-1)
+    full, modified = (
+        search(x, torch.full((3,), 6), weigh(compile_hlg(LEXICON, TOKENS, WORDS, arpa, t), 0.5))
+        for t in ("full", "modified")
+    )
+    assert full.one_best() == modified.one_best()
+    for one, other in zip(full.nbest(1), modified.nbest(1)):
+        assert one[0].acoustic == pytest.approx(other[0].acoustic, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_all_methods_work_with_each_topology(tmp_path, name):
+    class Model:
+        def score(self, texts):
+            return [-abs(len(text) - 4.0) for text in texts]
+
+    arpa = language_model(tmp_path, 2)[1]
+    hlg = compile_hlg(LEXICON, TOKENS, WORDS, arpa, name)
+    save_graph(tmp_path / "HLG.pt", hlg, TOKENS, WORDS, name)
+    of_h = "factored" if name == "modified" else name
+    save_graph(tmp_path / "H.pt", compile_h(len(TOKENS), of_h), TOKENS, None, of_h)
+    larger = language_model(tmp_path, 3)[1]
+    save_graph(tmp_path / "G.pt", compile_g(WORDS, larger), None, WORDS)
+    decoder = Decoder(METHODS, TOKENS, tmp_path, WORDS, plm=Model(), **UNPRUNED)
+    assert decoder.graphs.described["HLG.pt"]["topology"] == name
+    x, lens = log_probs(4, 6, seed=3, scale=1.0), torch.tensor([6, 3, 0, 5])
+    found = decoder(x, lens)
+    greedy = [pieces_to_text(TOKENS.decode(ids)) for ids in ctc_greedy_search(x, lens)]
+    assert [c.texts[0] for c in found["ctc-decoding"]] == greedy
+    best = [c.texts[0] for c in found["1best"]]
+    assert [c.text({"graph": 0.6}) for c in found["nbest"]] == best
+    for method in METHODS[6:]:
+        assert [c.text({"graph": 0.6}) for c in found[method]] == best
+        assert any(len(c.texts) > 1 for c in found[method])
+    # Acoustic scores are those of the best alignment.
+    lists = search(x, lens, decoder.graphs.hlg, **UNPRUNED).nbest(50)
+    for row, n, paths in zip(x, lens.tolist(), lists):
+        for path in paths if n else []:
+            exact = viterbi(row[:n], pieces_of(path.labels))
+            if name == "modified":
+                assert path.acoustic >= exact - 1e-3
+            else:
+                assert path.acoustic == pytest.approx(exact, abs=1e-3)
+
+
+def test_unknown_topologies_are_refused(monkeypatch):
+    with pytest.raises(GmotError, match="'compact'.*factored, full, modified"):
+        check_topology("compact")
+    with pytest.raises(GmotError, match="H: .*modified"):
+        compile_h(5, "modified")
+    monkeypatch.setattr(k2, "ctc_topo", lambda max_token, device=None: None)
+    with pytest.raises(GmotError, match="modified.*k2.ctc_topo.*factored"):
+        check_topology("modified")
+    check_topology("full")
+
+
+def test_the_plan_is_an_upper_bound(tmp_path, shared_everywhere):
+    for seed in range(6):
+        lexicon, tokens, words, model = random_language(seed)
+        model.save_arpa(tmp_path / "lm.arpa")
+        lg = compile_lg(lexicon, tokens, words, tmp_path / "lm.arpa")
+        for name in TOPOLOGIES:
+            plan = Plan(lg, name)
+            made = topology.expand(plan, lg, len(tokens)).num_arcs
+            assert made <= plan.num_arcs <= (3 if name == "factored" else 1.5) * made
