@@ -232,7 +232,7 @@ def describe(system: str, records: Sequence[Record]) -> str:
             f"{_homophones(r)}, of {r['ref_len']} characters in {r['num_utterances']} utterances, "
             f"{r['num_empty']} without output; real-time factor {r['rtf_encoder']:.5f} (encoder) + "
             f"{r['rtf_decoding']:.5f} (decoding) on {r['device']}; peak memory "
-            f"{r['peak_memory_mb']:.0f} MB{_scales(r)}"
+            f"{r['peak_memory_mb']:.0f} MB{_scales(r)}{_search(r)}"
         )
     return "\n".join([*lines, ""])
 
@@ -260,6 +260,22 @@ def _homophones(record: Record) -> str:
 def _scales(record: Record) -> str:
     found = [f"{name} {value:g}" for name, value in (record.get("scales") or {}).items()]
     return f"; scales: {', '.join(found)}" if found else ""
+
+
+def _search(record: Record) -> str:
+    """Topologies, and utterances that memory did not allow to be searched as asked for."""
+    graphs = (record.get("graphs") or {}).items()
+    found = [f"{name} {g['topology']}" for name, g in graphs if g.get("topology")]
+    told = f"; {', '.join(found)}" if found else ""
+    if record.get("num_narrowed"):
+        told += (
+            f"; {record['num_narrowed']} utterances searched with fewer active states than "
+            f"{record['search']['max_active_states']} (at least "
+            f"{record['least_max_active_states']}; {record['search']['search_memory']:g} GB)"
+        )
+    if record.get("num_thinned"):
+        told += f"; {record['num_thinned']} lattices thinned"
+    return told
 
 
 def unique(values: Iterable[Any]) -> List[Any]:

@@ -53,7 +53,7 @@ option lm_text "" "more text files for the language models, a sentence a line"
 option ngram_order 3 "of the language model in HLG"
 option ngram_prune "" "threshold that it is pruned by, such as 1e-8 (local/make_ngram.py --prune)"
 option rescore_order 4 "of the language model that rescores"
-option graph_options "" "more options for local/compile_graphs.py, such as --max-arcs 50000000"
+option graph_options "" "more options for local/compile_graphs.py, such as --topology modified"
 option teacher bert-base-chinese "the language model that teaches: a folder or a hub's name"
 option teacher_layer last "its layer that is learned from: a number (0: the embeddings) or last"
 option teacher_options "" "more options for local/compute_teacher.py, such as --random-weights"
@@ -261,9 +261,9 @@ if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ] && find_k2 && ! $has_k2; then
   log "Stage 6: decoding graphs: left out, k2 does not load" \
     "(python local/check_environment.py tells how to mend it). Greedy decoding does without."
 else
-  # What graph_options may say changes whether graphs are made, not what they are.
   # shellcheck disable=SC2086  # a list of words
-  stage 6 graphs "decoding graphs" --after lang ngram --outputs "$graph_dir"/{H,HLG,G}.pt -- \
+  stage 6 graphs "decoding graphs" --after lang ngram --settings graph_options \
+    --outputs "$graph_dir"/{H,HLG,G}.pt -- \
     python local/compile_graphs.py --lang-dir "$lang_dir" --arpa "$arpa" \
     --rescore-arpa "$rescore_arpa" --graph-dir "$graph_dir" $graph_options
 fi

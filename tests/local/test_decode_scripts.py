@@ -50,6 +50,12 @@ def refused(outcome):
     return err.splitlines()[-1]
 
 
+def assert_ours(err):
+    """Every line is one of our log: none of kaldilm's parser, k2 or torch."""
+    for line in err.splitlines():
+        assert re.match(r"\d{4}-\d\d-\d\d [\d:]{8} (INFO|WARNING) ", line), line
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Features of noise, a lang folder, graphs, and checkpoints of two epochs."""
@@ -82,7 +88,9 @@ def data(tmp_path_factory):
     if k2_available():
         arguments = ("--lang-dir", folder / "lang", "--arpa", folder / "G.arpa")
         arguments += ("--rescore-arpa", folder / "G_rescore.arpa")
-        assert run("compile_graphs.py", *arguments, "--graph-dir", folder / "graphs")[0] == 0
+        status, out, err = run("compile_graphs.py", *arguments, "--graph-dir", folder / "graphs")
+        assert status == 0 and not out, err
+        assert_ours(err)
     for system in ("ctc", "gm_ot"):
         write_checkpoints(folder / "exp" / system, lang.tokens)
     return folder
@@ -148,6 +156,7 @@ def test_files_and_records(data):
     arguments = (*options_of(data), "--avg", 2, "--decoding-methods", *METHODS)
     status, _, err = run("decode.py", *arguments)
     assert status == 0, err
+    assert_ours(err)
     by_method = {r["method"]: r for r in results(data) if (r["epoch"], r["avg"]) == (2, 2)}
     assert set(by_method) == set(METHODS)
     for method, r in by_method.items():
@@ -483,6 +492,9 @@ def test_speed_scales_and_homophones_are_shown(tmp_path):
     }
     now = {**earlier, "homophone_sub": 2, "scales": {"hlg": 0.5, "lm": 0.25}, "audio_seconds": 30}
     test = {"part": "test", "rtf_encoder": 0.5, "audio_seconds": 10, "peak_memory_mb": 900.0}
+    test["graphs"] = {"HLG.pt": {"topology": "factored", "fingerprint": "f"}}
+    test["search"] = {"max_active_states": 10000, "search_memory": 0.5}
+    test.update(num_narrowed=3, least_max_active_states=77, num_thinned=2)
     write_json(tmp_path / "old" / "results.json", [earlier])
     write_json(tmp_path / "new" / "results.json", [now, {**now, **test, "scales": {}}])
     output = tmp_path / "RESULTS.md"
@@ -503,7 +515,10 @@ def test_speed_scales_and_homophones_are_shown(tmp_path):
     assert "3 sub, of 60" in old and old.endswith("700 MB")
     assert "3 sub (2 of them homophones), of 60" in dev
     assert dev.endswith("700 MB; scales: hlg 0.5, lm 0.25")
-    assert other.endswith("900 MB")
+    assert other.endswith(
+        "900 MB; HLG.pt factored; 3 utterances searched with fewer active states than 10000 "
+        "(at least 77; 0.5 GB); 2 lattices thinned"
+    )
 
 
 def test_summary_shows_what_was_decoded_last(data, tmp_path):
