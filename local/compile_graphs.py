@@ -21,9 +21,9 @@ def get_parser() -> ArgumentParser:
     parser.add_argument(
         "--topology",
         default="factored",
-        help="of HLG and H. factored: the standard one, with arcs shared between tokens; full: the "
-        "standard one as k2 makes it, with the square of the tokens as arcs; modified: k2's, which "
-        "needs no blank between repeated tokens, for HLG (H is factored then)",
+        help="CTC topology of HLG and H: factored, full (k2's standard one) or modified (k2's; "
+        "searches remove what the standard one does not allow). Beams aside the results are the "
+        "same; size and speed are not (docs/decoding.md)",
     )
     parser.add_argument(
         "--max-arcs",
@@ -62,8 +62,8 @@ def main() -> None:
     hlg = compile_hlg(lexicon, tokens, words, args.arpa, args.topology, max_arcs)
     save("HLG.pt", hlg, tokens, words, topology=args.topology)
     del hlg
-    of_h = "factored" if args.topology == "modified" else args.topology
-    save("H.pt", compile_h(len(tokens), of_h, max_arcs), tokens, topology=of_h)
+    h = compile_h(len(tokens), args.topology, max_arcs)
+    save("H.pt", h, tokens, topology=args.topology)
 
 
 if __name__ == "__main__":

@@ -25,16 +25,13 @@ def compile_h(num_tokens: int, topology: str = "factored", max_arcs: int = MAX_A
 
     Args:
       num_tokens: outputs of the model, blank included.
-      topology: one of :data:`gmot.decode.topology.TOPOLOGIES`. ``modified`` is refused: without a
-        language model, one token of two frames and two tokens would have the same score.
+      topology: one of :data:`gmot.decode.topology.TOPOLOGIES`.
       max_arcs: limit, checked before the graph is made.
     Returns:
       k2.Fsa with tokens as ``aux_labels``.
     Raises:
       GmotError: unknown topology, too many arcs, or no k2.
     """
-    if topology == "modified":
-        raise GmotError("H: the modified topology is for HLG only. Give 'factored' or 'full'.")
     loop = token_loop(num_tokens)
     plan = Plan(loop, topology)
     _guard(
@@ -179,6 +176,7 @@ def save_graph(
         "format": _FORMAT,
         "arcs": arcs,
         "aux_labels": aux,
+        "emits": graph.emits.bool().cpu() if hasattr(graph, "emits") else None,
         "tokens": tokens.fingerprint if tokens else None,
         "words": words.fingerprint if words else None,
         "topology": topology,
@@ -241,6 +239,8 @@ def load_graph(
     graph = k2.Fsa(arcs)
     if aux is not None:
         graph.aux_labels = aux
+    if state["emits"] is not None:
+        graph.emits = state["emits"].int()
     graph.topology, graph.fingerprint = state["topology"], state["fingerprint"]
     return graph.to(device)
 

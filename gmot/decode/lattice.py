@@ -6,13 +6,14 @@ apart from what the acoustic model gives, so that both can be weighed anew.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
 from gmot.decode.fsa import num_arcs, output_labels, sums
 from gmot.decode.k2_import import import_k2
+from gmot.decode.repeats import standard_paths
 
 
 class Path(NamedTuple):
@@ -211,22 +212,50 @@ def search(
     order = order[lens[order] > 0]  # k2 1.23.4 refuses utterances without frames
     if not len(order):
         return Lattices(None, [], len(lens))
-    fsa = k2.get_lattice(
-        log_prob=log_probs.float()[order.to(log_probs.device)].contiguous(),
-        log_prob_len=lens[order],
-        decoding_graph=graph,
-        search_beam=search_beam,
-        output_beam=output_beam,
-        min_active_states=min_active_states,
-        max_active_states=max_active_states,
-    )
+    frames = log_probs.float()[order.to(log_probs.device)]
+
+    def found(rows: Tensor, output_beam: float) -> Any:
+        return k2.get_lattice(
+            log_prob=frames[rows.to(frames.device)].contiguous(),
+            log_prob_len=lens[order[rows]],
+            decoding_graph=graph,
+            search_beam=search_beam,
+            output_beam=output_beam,
+            min_active_states=min_active_states,
+            max_active_states=max_active_states,
+        )
+
+    fsa = found(torch.arange(len(order)), output_beam)
+    if hasattr(graph, "emits"):
+        wider = max(search_beam, output_beam)
+        fsa = _standard(fsa, output_beam, lambda rows: found(rows, wider))
     # Empty lattices are left out here: not every operation of k2 takes them.
     counts = torch.tensor(num_arcs(fsa))
-    found, lost = order[counts > 0].tolist(), order[counts == 0].tolist()
+    rows, lost = order[counts > 0].tolist(), order[counts == 0].tolist()
     if lost:
         kept = torch.nonzero(counts)[:, 0].int().to(fsa.device)
         fsa = k2.index_fsa(fsa, kept) if len(kept) else None
-    return Lattices(fsa, found, len(lens), lost)
+    return Lattices(fsa, rows, len(lens), lost)
+
+
+def _standard(fsa: Any, output_beam: float, again: Callable[[Tensor], Any]) -> Any:
+    """Lattices of the modified topology, reduced to paths of the standard one.
+
+    The best path is certain if it is within the output beam of the best one of the modified
+    topology, because what is better is within it, too. Others are searched again.
+    """
+    k2 = import_k2()
+    standard, hopeless = standard_paths(fsa, HOPELESS_ARCS)
+    best, left = (
+        x.get_tot_scores(use_double_scores=True, log_semiring=False) for x in (fsa, standard)
+    )
+    uncertain = torch.nonzero((best - left > output_beam) & ~hopeless)[:, 0].cpu()
+    if not len(uncertain):
+        return standard
+    second, _ = standard_paths(again(uncertain), HOPELESS_ARCS)
+    chosen = torch.arange(len(best), dtype=torch.int32)
+    chosen[uncertain] = len(best) + torch.arange(len(uncertain), dtype=torch.int32)
+    return k2.index_fsa(k2.cat([standard, second]), chosen.to(fsa.device))
 
 
 def join(parts: Sequence[Lattices]) -> Lattices:

@@ -15,6 +15,7 @@ from torch import Tensor
 from gmot.common import GmotError
 from gmot.decode.epsilon import make_fsa
 from gmot.decode.k2_import import import_k2
+from gmot.decode.repeats import ranges
 
 TOPOLOGIES = ("factored", "full", "modified")
 
@@ -155,7 +156,8 @@ def expand(plan: Plan, graph: Any, num_tokens: int) -> Any:
       graph: k2.Fsa over tokens.
       num_tokens: outputs of the model, blank included.
     Returns:
-      k2.Fsa sorted by arcs, connected, with a tensor ``aux_labels``.
+      k2.Fsa sorted by arcs, connected, with a tensor ``aux_labels``; if modified, with ``emits``:
+      1 where an arc begins a token (:mod:`gmot.decode.repeats`).
     """
     k2 = import_k2()
     if plan.topology == "factored":
@@ -163,6 +165,8 @@ def expand(plan: Plan, graph: Any, num_tokens: int) -> Any:
     graph = k2.Fsa(graph.arcs, aux_labels=graph.aux_labels)
     h = k2.ctc_topo(max_token=num_tokens - 1, modified=plan.topology == "modified")
     made = k2.compose(h, k2.arc_sort(graph), inner_labels="tokens")
+    if plan.topology == "modified":
+        made.emits = (made.tokens > 0).int()
     del made.tokens
     return k2.arc_sort(k2.connect(made))
 
@@ -201,7 +205,7 @@ def factored(plan: Plan) -> Any:
 
     def copies(sources: Tensor, begin: Tensor, end: Tensor, tokens: Tensor) -> None:
         """Arcs of the graph in [begin, end) leave ``sources``, but for those with ``tokens``."""
-        owner, arc = _ranges(begin, end)
+        owner, arc = ranges(begin, end)
         differ = plan.arcs[arc, 2] != tokens[owner]
         owner, arc = owner[differ], arc[differ]
         enter(sources[owner], plan.entries[arc], plan.arcs[arc, 3], plan.scores[arc])
@@ -229,7 +233,7 @@ def factored(plan: Plan) -> Any:
     copies(pair_ids, plan.first_arc[cells], plan.first_arc[cells + 1], plan.pair_tokens)
     for level in range(1, MAX_DEPTH + 1):
         deep = torch.nonzero(depth >= level)[:, 0]
-        owner, node = _ranges(torch.zeros_like(deep), radix[deep] ** level)
+        owner, node = ranges(torch.zeros_like(deep), radix[deep] ** level)
         state = deep[owner]
         source = first_node[state] + _nodes_above(radix[state], level) + node
         below = radix[state] ** (depth[state] - level)  # cells of the node
@@ -244,7 +248,7 @@ def factored(plan: Plan) -> Any:
     silent(pair_ids, plan.pair_states)
     silent(states, states)
     ends, end_scores = plan.finals
-    owner, arc = _ranges(*_equal(ends[:, 0], torch.cat([states, plan.pair_states])))
+    owner, arc = ranges(*_equal(ends[:, 0], torch.cat([states, plan.pair_states])))
     sources = torch.cat([states, pair_ids])[owner]
     minus = torch.full_like(sources, -1)
     add(sources, torch.full_like(sources, final), minus, minus, end_scores[arc])
@@ -254,14 +258,6 @@ def factored(plan: Plan) -> Any:
 def _nodes_above(radix: Tensor, level: Any) -> Tensor:
     """Nodes of the tree above a level; its first level is 1."""
     return (radix**level - radix) // (radix - 1)
-
-
-def _ranges(begin: Tensor, end: Tensor) -> Tuple[Tensor, Tensor]:
-    """(which range, number) for each number of the ranges [begin, end)."""
-    sizes = end - begin
-    owner = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
-    rank = torch.arange(len(owner)) - (sizes.cumsum(0) - sizes)[owner]
-    return owner, begin[owner] + rank
 
 
 def _equal(ordered: Tensor, values: Tensor) -> Tuple[Tensor, Tensor]:

@@ -1,0 +1,103 @@
+"""Lattices of the modified CTC topology, reduced to the paths of the standard one. Needs k2."""
+
+from typing import Any, Tuple
+
+import torch
+from torch import Tensor
+
+from gmot.decode.k2_import import import_k2
+
+
+def standard_paths(lattices: Any, max_arcs: int) -> Tuple[Any, Tensor]:
+    """Remove the paths in which a token begins right after a frame of the same token.
+
+    The modified topology allows them, the standard one wants a blank between. Each state is split
+    by the label of the frame before; all other paths are kept, one to one.
+
+    Args:
+      lattices: k2.Fsa (FsaVec) with ``emits`` (1 where an arc begins a token), as a search of a
+        graph of the modified topology makes it.
+      max_arcs: where a lattice would get more arcs, its best path alone is looked at.
+    Returns:
+      k2.Fsa (FsaVec), connected, without ``emits``, and for which lattices ``max_arcs`` did not
+      suffice: bool. A lattice may be empty.
+    """
+    k2 = import_k2()
+    parts = []
+    split = _Split(lattices)
+    large = split.sizes > max_arcs
+    if not large.any():
+        return k2.connect(split.fsas()), large
+    for i, too_large in enumerate(large.tolist()):
+        one = k2.index_fsa(lattices, torch.tensor([i], dtype=torch.int32).to(lattices.device))
+        parts.append(k2.shortest_path(one, use_double_scores=True) if too_large else one)
+    return k2.connect(_Split(k2.cat(parts)).fsas()), large
+
+
+class _Split:
+    """Pairs of a state and the label of the frame before it.
+
+    Attributes:
+      sizes: arcs of each lattice, if none were removed.
+    """
+
+    def __init__(self, lattices: Any):
+        self.lattices = lattices
+        shape = lattices.arcs.shape()
+        self.fsa_of_state = shape.row_ids(1).long()
+        first_state = shape.row_splits(1).long()
+        self.num_fsas = len(first_state) - 1
+        arcs = lattices.arcs.values().long()
+        self.source = shape.row_ids(2).long()
+        self.labels = arcs[:, 2]
+        target = arcs[:, 1] + first_state[self.fsa_of_state[self.source]]
+        width = int(self.labels.max()) + 2 if len(arcs) else 2
+        # A start is entered as by a blank.
+        starts = first_state[:-1][first_state.diff() > 0]
+        self.targets = target * width + self.labels + 1
+        self.pairs = torch.unique(torch.cat([self.targets, starts * width + 1]))
+        self.states, self.before = self.pairs // width, self.pairs % width - 1
+        self.begin = torch.searchsorted(self.states, self.source)
+        self.end = torch.searchsorted(self.states, self.source, right=True)
+        copies = torch.zeros(self.num_fsas, dtype=torch.long, device=arcs.device)
+        owner = self.fsa_of_state[self.source]
+        self.sizes = copies.index_add_(0, owner, self.end - self.begin)
+
+    def fsas(self) -> Any:
+        k2 = import_k2()
+        arc, pair = ranges(self.begin, self.end)
+        repeated = (self.lattices.emits[arc] > 0) & (self.labels[arc] == self.before[pair])
+        arc, pair = arc[~repeated], pair[~repeated]
+        order = torch.sort(pair, stable=True).indices
+        arc, pair = arc[order], pair[order]
+        owner = self.fsa_of_state[self.states]
+        sizes = torch.bincount(owner, minlength=self.num_fsas)
+        splits = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        target = torch.searchsorted(self.pairs, self.targets[arc])
+        first = splits[owner[pair]]
+        scores = self.lattices.scores[arc].view(torch.int32)
+        values = torch.stack(
+            [(pair - first).int(), (target - first).int(), self.labels[arc].int(), scores], dim=1
+        )
+        every = torch.arange(len(self.pairs) + 1, device=pair.device)
+        arc_splits = torch.searchsorted(pair, every)
+        shape = _shape(splits, len(self.pairs)).compose(_shape(arc_splits, len(pair)))
+        fsas = k2.Fsa(type(self.lattices.arcs)(shape, values.contiguous()))
+        for name, value in self.lattices.named_tensor_attr(include_scores=False):
+            if name not in ("emits", "labels"):
+                setattr(fsas, name, value[arc])
+        return fsas
+
+
+def _shape(row_splits: Tensor, size: int) -> Any:
+    return import_k2().ragged.create_ragged_shape2(
+        row_splits=row_splits.int(), cached_tot_size=size
+    )
+
+
+def ranges(begin: Tensor, end: Tensor) -> Tuple[Tensor, Tensor]:
+    """(which range, number) for each number of the ranges [begin, end)."""
+    sizes = end - begin
+    owner = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
+    rank = torch.arange(len(owner), device=sizes.device) - (sizes.cumsum(0) - sizes)[owner]
+    return owner, begin[owner] + rank
