@@ -23,15 +23,16 @@ def standard_paths(lattices: Any, max_arcs: int) -> Tuple[Any, Tensor]:
       suffice: bool. A lattice may be empty.
     """
     k2 = import_k2()
-    parts = []
     split = _Split(lattices)
     large = split.sizes > max_arcs
-    if not large.any():
+    if int(split.sizes.sum()) <= max_arcs:
         return k2.connect(split.fsas()), large
-    for i, too_large in enumerate(large.tolist()):
+    parts = []
+    for i, too_large in enumerate(large.tolist()):  # one after another, for memory
         one = k2.index_fsa(lattices, torch.tensor([i], dtype=torch.int32).to(lattices.device))
-        parts.append(k2.shortest_path(one, use_double_scores=True) if too_large else one)
-    return k2.connect(_Split(k2.cat(parts)).fsas()), large
+        one = k2.shortest_path(one, use_double_scores=True) if too_large else one
+        parts.append(k2.connect(_Split(one).fsas()))
+    return k2.cat(parts), large
 
 
 class _Split:

@@ -135,11 +135,13 @@ def test_no_path_is_none():
     assert one_best(x, torch.tensor([3, 2, 3]), graph) == [[2, 3, 4], None, [2, 3, 4]]
 
 
-@pytest.mark.parametrize("most", [10000, 12])
-def test_lattices_do_not_depend_on_batch_mates(tmp_path, most):
+@pytest.mark.parametrize(
+    ("topology", "most"), [("factored", 10000), ("full", 12), ("modified", 12)]
+)
+def test_lattices_do_not_depend_on_batch_mates(tmp_path, topology, most):
     """Arc by arc, over the windows of 30 frames in which k2 prunes, with padding and without."""
     _, arpa = language_model(tmp_path, 2)
-    hlg = weigh(compile_hlg(LEXICON, TOKENS, WORDS, arpa), 0.6)
+    hlg = weigh(compile_hlg(LEXICON, TOKENS, WORDS, arpa, topology), 0.6)
     lens = torch.tensor([3, 95, 31, 40, 1, 64, 20])
     x = log_probs(len(lens), 100, scale=3.0)
     beams = dict(output_beam=6.0, min_active_states=5, max_active_states=most)

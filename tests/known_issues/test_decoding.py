@@ -37,8 +37,8 @@ class CharacterModel:
 # --- B32: lattices without a path ----------------------------------------------------------------
 
 
-@pytest.fixture
-def spelled(tmp_path):
+@pytest.fixture(params=["factored", "modified"])
+def spelled(request, tmp_path):
     """HLG of words of one piece and of a word of two pieces."""
     pytest.importorskip("k2")
     tokens = TokenTable(["<blk>", "<unk>", "今", "天", "he", "##llo"])
@@ -46,8 +46,8 @@ def spelled(tmp_path):
     words = WordTable.from_words(lexicon.words)
     model = train([["今", "天"], ["HELLO", "天"], ["HELLO"]], 2, vocabulary=words.words)
     model.save_arpa(tmp_path / "lm.arpa")
-    hlg = compile_hlg(lexicon, tokens, words, tmp_path / "lm.arpa")
-    save_graph(tmp_path / "HLG.pt", hlg, tokens, words, "factored")
+    hlg = compile_hlg(lexicon, tokens, words, tmp_path / "lm.arpa", request.param)
+    save_graph(tmp_path / "HLG.pt", hlg, tokens, words, request.param)
     save_graph(tmp_path / "G.pt", compile_g(words, tmp_path / "lm.arpa"), None, words)
     return tokens, words, tmp_path
 
