@@ -20,9 +20,9 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--rescore-arpa", help="larger language model, for G; default: --arpa")
     parser.add_argument(
         "--topology",
-        default="factored",
-        help="CTC topology of HLG and H: factored, full (k2's standard one) or modified (k2's; "
-        "searches remove what the standard one does not allow). Beams aside the results are the "
+        default="modified",
+        help="CTC topology of HLG and H: modified (k2's; searches remove what the standard one "
+        "does not allow), factored or full (k2's standard one). Beams aside the results are the "
         "same; size and speed are not (docs/decoding.md)",
     )
     parser.add_argument(

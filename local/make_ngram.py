@@ -6,7 +6,7 @@ more text, with entropy pruning on request. Every word of words.txt has a
 probability; words of the text that it lacks count as <unk>. At order 4,
 120,000 sentences of 800,000 words take half a minute and 1.3 GB, 400,000 of
 2.7 million words four minutes and 3.2 GB; pruning takes as long again. It is
-for large texts: HLG has about 12 arcs per n-gram.
+for large texts: HLG has about 7 arcs per n-gram.
 """
 
 import sys

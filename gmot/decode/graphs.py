@@ -11,7 +11,7 @@ from gmot.decode.epsilon import remove_epsilon_backward
 from gmot.decode.grammar import compile_g
 from gmot.decode.k2_import import import_k2
 from gmot.decode.lexicon_fst import BACK_OFF, compile_l
-from gmot.decode.topology import Plan, expand, token_loop
+from gmot.decode.topology import TOPOLOGIES, Plan, expand, token_loop
 from gmot.text.lexicon import Lexicon
 from gmot.text.tokens import TokenTable, WordTable
 
@@ -20,7 +20,7 @@ _BYTES_PER_ARC = 85  # of memory while a graph is made
 _FORMAT = "gmot-graph-2"
 
 
-def compile_h(num_tokens: int, topology: str = "factored", max_arcs: int = MAX_ARCS) -> Any:
+def compile_h(num_tokens: int, topology: str = TOPOLOGIES[0], max_arcs: int = MAX_ARCS) -> Any:
     """CTC topology: frames in, tokens out.
 
     Args:
@@ -38,7 +38,7 @@ def compile_h(num_tokens: int, topology: str = "factored", max_arcs: int = MAX_A
         f"H of {num_tokens} tokens",
         plan.num_arcs,
         max_arcs,
-        "Give --topology factored, or make tokens from the training text alone "
+        "Give another --topology, or make tokens from the training text alone "
         "(local/prepare_lang.py)",
     )
     return expand(plan, loop, num_tokens)
@@ -49,7 +49,7 @@ def compile_hlg(
     tokens: TokenTable,
     words: WordTable,
     arpa: PathLike,
-    topology: str = "factored",
+    topology: str = TOPOLOGIES[0],
     max_arcs: int = MAX_ARCS,
 ) -> Any:
     """Compose topology, lexicon and language model; log the size of each step.
@@ -71,7 +71,7 @@ def compile_hlg(
     lg = compile_lg(lexicon, tokens, words, arpa, max_arcs)
     clock = _Clock()
     plan = Plan(lg, topology)
-    _guard(f"{arpa}: HLG", plan.num_arcs, max_arcs, f"Give --topology factored, or {_PRUNE}")
+    _guard(f"{arpa}: HLG", plan.num_arcs, max_arcs, f"Give another --topology, or {_PRUNE}")
     hlg = expand(plan, lg, len(tokens))
     clock.log(f"HLG, {topology} topology", hlg)
     return hlg

@@ -17,7 +17,7 @@ from gmot.decode.epsilon import make_fsa
 from gmot.decode.k2_import import import_k2
 from gmot.decode.repeats import ranges
 
-TOPOLOGIES = ("factored", "full", "modified")
+TOPOLOGIES = ("modified", "factored", "full")  # the first one is the default
 
 
 def check_topology(topology: str) -> None:

@@ -2,6 +2,8 @@
 
 import itertools
 import random
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -109,7 +111,8 @@ def test_topologies_equal_full_within_the_default_beams(tmp_path, shared_everywh
 def test_factored_h_is_small():
     """Full: V * V arcs; factored: about 3 V ** (4 / 3) for each of the three entries of an arc."""
     assert compile_h(400, "full").num_arcs > 400**2
-    assert compile_h(400).num_arcs < 9 * 400 ** (4 / 3) < 400**2 / 5
+    assert compile_h(400, "factored").num_arcs < 9 * 400 ** (4 / 3) < 400**2 / 5
+    assert compile_h(400, "modified").num_arcs < 4 * 400
 
 
 def test_small_graphs_share_nothing(tmp_path):
@@ -228,8 +231,10 @@ def test_all_methods_work_with_each_topology(tmp_path, name):
 
 
 def test_unknown_topologies_are_refused(monkeypatch):
-    with pytest.raises(GmotError, match="'compact'.*factored, full, modified"):
+    with pytest.raises(GmotError, match="'compact'.*modified, factored, full"):
         check_topology("compact")
+    script = runpy.run_path(str(Path(__file__).resolve().parents[2] / "local/compile_graphs.py"))
+    assert script["get_parser"]().get_default("topology") == TOPOLOGIES[0]
     monkeypatch.setattr(k2, "ctc_topo", lambda max_token, device=None: None)
     with pytest.raises(GmotError, match="modified.*k2.ctc_topo.*factored"):
         check_topology("modified")

@@ -121,7 +121,7 @@ def test_b18_the_least_active_states_follow_the_most(tmp_path, most):
     """
     pytest.importorskip("k2")
     hlg = compile_hlg(LEXICON, TOKENS, WORDS, language_model(tmp_path, 2)[1])
-    save_graph(tmp_path / "HLG.pt", hlg, TOKENS, WORDS, "factored")
+    save_graph(tmp_path / "HLG.pt", hlg, TOKENS, WORDS, "modified")
     decoder = Decoder(["1best"], TOKENS, tmp_path, WORDS, max_active_states=most)
     assert decoder.settings("1best")["min_active_states"] == most - 1
     assert len(decoder.texts(log_probs(2, 9), torch.tensor([9, 5]))["1best"]) == 2
@@ -294,7 +294,7 @@ def test_b20_graphs_that_do_not_fit_are_refused_on_loading(tmp_path, which):
     pytest.importorskip("k2")
     from gmot.decode.graphs import load_graph
 
-    save_graph(tmp_path / "H.pt", compile_h(len(TOKENS)), TOKENS, None, "factored")
+    save_graph(tmp_path / "H.pt", compile_h(len(TOKENS)), TOKENS, None, "modified")
     state = torch.load(tmp_path / "H.pt")
     if which == "label":
         state["arcs"][3, 2] = len(TOKENS)

@@ -392,10 +392,10 @@ def test_what_a_search_used_stands_in_the_results(data, tmp_path):
             record = records[name]
             assert record["num_narrowed"] == narrowed
             assert set(record["graphs"]) == {"HLG.pt"}
-            assert record["graphs"]["HLG.pt"]["topology"] == "factored"
+            assert record["graphs"]["HLG.pt"]["topology"] == "modified"
             assert record["search"]["max_active_states"] == 10000
         assert records["nbest"]["num_thinned"] == 0 and "num_thinned" not in records["1best"]
-        assert records["ctc-decoding"]["graphs"]["H.pt"]["topology"] == "factored"
+        assert records["ctc-decoding"]["graphs"]["H.pt"]["topology"] == "modified"
         assert records["ctc-greedy-search"]["graphs"] == {}
         assert "num_narrowed" not in records["ctc-greedy-search"]
     assert [r["1best"]["search"]["search_memory"] for r in found] == [6, 6e-4, 6e-4, 6e-4]
