@@ -75,7 +75,7 @@ def test_hlg_scores_are_those_of_acoustics_and_language_model(tmp_path):
     model, arpa = language_model(tmp_path, 2)
     hlg = compile_hlg(LEXICON, TOKENS, WORDS, arpa)
     x = log_probs(1, 4, seed=3)
-    lattice = k2.get_lattice(x, torch.tensor([4]), hlg, search_beam=1000.0, output_beam=1.0)
+    lattice = search(x, torch.tensor([4]), hlg, search_beam=1000.0, output_beam=1.0).fsa
     found = float(lattice.get_tot_scores(use_double_scores=True, log_semiring=False)[0])
     expected = max(viterbi(x[0], p) + lm for _, p, lm in every_sentence(model, 4) if len(p) <= 4)
     assert found == pytest.approx(expected, abs=1e-3)

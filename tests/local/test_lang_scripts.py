@@ -32,10 +32,10 @@ def run(script, *arguments, **options):
     return result.returncode, result.stdout.decode(), result.stderr.decode()
 
 
-def refused(outcome):
-    """The one-line error of a script that gave up as it should."""
+def refused(outcome, expected=1):
+    """The one-line error of a script that gave up as it should; status 2 is that of options."""
     status, _, err = outcome
-    assert status == 1, err
+    assert status == expected, err
     assert "Traceback" not in err
     return err.splitlines()[-1]
 
@@ -114,7 +114,9 @@ def test_order_is_an_option(made, tmp_path):
     arguments = ("--lang-dir", folder / "lang", "--output", tmp_path / "G.arpa", "--order")
     assert run("make_ngram.py", *arguments, 1)[0] == 0
     assert read_arpa(tmp_path / "G.arpa").order == 1
-    assert "order 0" in refused(run("make_ngram.py", *arguments, 0))
+    assert "--order: expected an integer at least 1" in refused(
+        run("make_ngram.py", *arguments, 0), 2
+    )
 
 
 def test_more_text_and_pruning_are_options(made, tmp_path):
@@ -137,7 +139,9 @@ def test_more_text_and_pruning_are_options(made, tmp_path):
     pruned = read_arpa(tmp_path / "G.arpa")
     assert sum(pruned.counts()[1:]) < sum(model.counts()[1:])
     assert "not UTF-8" in refused(run("make_ngram.py", *arguments, folder / "manifests/" / GZ))
-    assert "expected numbers from 0 on" in refused(run("make_ngram.py", *arguments, "--prune", -1))
+    assert "--prune: expected a number at least 0" in refused(
+        run("make_ngram.py", *arguments, "--prune", -1), 2
+    )
 
 
 def test_words_of_a_pronunciation_lexicon_are_added(made, tmp_path, teacher):
