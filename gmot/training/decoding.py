@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional
 import torch
 
 from gmot.bootstrap import require_speakers
-from gmot.common import GmotError
+from gmot.common import GmotError, fingerprint
 from gmot.data.datamodule import AsrDataModule
 from gmot.decode.api import Decoder
 from gmot.decode.candidates import Weights
@@ -77,7 +77,13 @@ def decode(args: argparse.Namespace) -> List[Dict[str, Any]]:
     }
     suffix = f"epoch-{config['epoch']}-avg-{config['avg']}"
     file = ScaleFile(
-        exp_dir / "scales.json", args.scale_part, model, tokens, decoder, args.hlg_scale
+        exp_dir / "scales.json",
+        args.scale_part,
+        _utterances(data, args.scale_part) if decoder.graphs.hlg is not None else None,
+        model,
+        tokens,
+        decoder,
+        args.hlg_scale,
     )
     decoder.hlg_scale = _hlg_scale(args, model, data, decoder, device, file)
     weights: Optional[Dict[str, Weights]] = None
@@ -161,6 +167,15 @@ def _speakers(data: AsrDataModule, part: str, unit: str) -> Dict[str, Optional[s
         )
         require_speakers(list(found), found, f"part '{part}' of {data.fbank_dir}", remedy)
     return found
+
+
+def _utterances(data: AsrDataModule, part: str) -> Optional[str]:
+    """Fingerprint of the utterances and texts of a part; None if it is not there."""
+    try:
+        cuts = data.cuts(part)
+    except GmotError:
+        return None
+    return fingerprint(*(f"{cut.id} {cut.supervisions[0].text}" for cut in cuts))
 
 
 def _to_find(decoder: Decoder) -> List[str]:

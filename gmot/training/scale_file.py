@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import torch
 
@@ -22,6 +22,8 @@ class ScaleFile:
     Args:
       path: of the file.
       part: on which weights are found.
+      utterances: fingerprint of the part's utterances and texts; None if the part is not there,
+        which is not compared.
       model: that decodes.
       tokens: of the lang folder.
       decoder: with the graphs and settings of the search.
@@ -32,6 +34,7 @@ class ScaleFile:
         self,
         path: Path,
         part: str,
+        utterances: Optional[str],
         model: torch.nn.Module,
         tokens: TokenTable,
         decoder: Decoder,
@@ -43,6 +46,7 @@ class ScaleFile:
         self.hlg_scales = list(hlg_scales)
         self.common: Facts = {
             "part": part,
+            "utterances": utterances,
             "model": fingerprint(*model.state_dict().values()),
             "tokens": tokens.fingerprint,
             "words": decoder.words.fingerprint if decoder.words else None,
@@ -123,4 +127,5 @@ def _differences(found: Facts, asked: Facts) -> List[str]:
         f"{key} {found.get(key, nothing)} there, {asked.get(key, nothing)} here"
         for key in dict.fromkeys([*asked, *found])
         if found.get(key, nothing) != asked.get(key, nothing)
+        and not (key == "utterances" and asked[key] is None)
     ]

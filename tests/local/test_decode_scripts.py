@@ -1,5 +1,6 @@
 """decode.py and summarize_results.py on a model without training, as a user runs them."""
 
+import gzip
 import json
 import re
 import runpy
@@ -357,6 +358,24 @@ def test_scales_found_with_other_settings_are_refused(data, weighed, more, told)
     assert all(part in message for part in told), message
     assert message.count(" there, ") == len(told) and "\n" not in message
     assert f"--parts {more.get('scale-part', 'dev')}" in message
+
+
+def test_scales_of_other_utterances_are_refused(data, weighed, tmp_path):
+    """The part was prepared anew; where it is not there at all, that cannot be known."""
+    methods, options = weighed
+    fbank = tmp_path / "fbank"
+    shutil.copytree(data / "fbank", fbank)
+    (cuts,) = fbank.glob("toy_cuts_dev.jsonl*")
+    opened = gzip.open if cuts.suffix == ".gz" else open
+    with opened(cuts, "rt", encoding="utf-8") as f:
+        text = f.read()
+    with opened(cuts, "wt", encoding="utf-8") as f:
+        f.write(text.replace("好天气", "好天"))
+    options = {**options, "fbank-dir": fbank}
+    with pytest.raises(GmotError, match=r"settings: utterances \w+ there, \w+ here"):
+        decode(data, *methods, **options)
+    cuts.unlink()
+    decode(data, *methods, **options)
 
 
 def test_an_hlg_scale_of_other_candidates_is_refused(data, weighed):
