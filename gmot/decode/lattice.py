@@ -249,7 +249,7 @@ def _standard(fsa: Any, output_beam: float, again: Callable[[Tensor], Any]) -> A
     best, left = (
         x.get_tot_scores(use_double_scores=True, log_semiring=False) for x in (fsa, standard)
     )
-    uncertain = torch.nonzero((best - left > output_beam) & ~hopeless)[:, 0].cpu()
+    uncertain = torch.nonzero((best - left > output_beam).cpu() & ~hopeless)[:, 0]
     if not len(uncertain):
         return standard
     second, _ = standard_paths(again(uncertain), HOPELESS_ARCS)

@@ -23,16 +23,19 @@ def standard_paths(lattices: Any, max_arcs: int) -> Tuple[Any, Tensor]:
       suffice: bool. A lattice may be empty.
     """
     k2 = import_k2()
-    split = _Split(lattices)
-    large = split.sizes > max_arcs
-    if int(split.sizes.sum()) <= max_arcs:
-        return k2.connect(split.fsas()), large
-    parts = []
-    for i, too_large in enumerate(large.tolist()):  # one after another, for memory
+    num_fsas = lattices.shape[0]
+    if lattices.num_arcs <= max_arcs:
+        split = _Split(lattices)
+        if int(split.sizes.sum()) <= max_arcs:
+            return k2.connect(split.fsas()), torch.zeros(num_fsas, dtype=torch.bool)
+    parts, large = [], []
+    for i in range(num_fsas):  # one after another, for memory
         one = k2.index_fsa(lattices, torch.tensor([i], dtype=torch.int32).to(lattices.device))
-        one = k2.shortest_path(one, use_double_scores=True) if too_large else one
+        large.append(one.num_arcs > max_arcs or int(_Split(one).sizes) > max_arcs)
+        if large[-1]:
+            one = k2.shortest_path(one, use_double_scores=True)
         parts.append(k2.connect(_Split(one).fsas()))
-    return k2.cat(parts), large
+    return k2.cat(parts), torch.tensor(large)
 
 
 class _Split:
