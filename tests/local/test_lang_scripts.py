@@ -216,7 +216,7 @@ def test_graphs(made, tmp_path):
     for name in ("H", "HLG", "G"):
         assert f"graphs/{name}.pt: " in log
     assert "HLG would have" in refused(
-        run("compile_graphs.py", *arguments, made[0] / "lm/G.arpa", "--max-arcs", 500)
+        run("compile_graphs.py", *arguments, made[0] / "lm/G.arpa", "--max-arcs", 300)
     )
     assert "none.arpa is not there" in refused(
         run("compile_graphs.py", *arguments, tmp_path / "none.arpa")
