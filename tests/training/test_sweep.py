@@ -149,7 +149,10 @@ def test_grids_out_of_range_are_refused(parameter, values, message):
     "options, message",
     [
         (["--alphas", "0", "1.5"], "--alphas: expected numbers from 0 to 1, found 1.5"),
-        (["--sweep-utterances", "0"], "--sweep-utterances: expected an integer at least 1, found '0'"),
+        (
+            ["--sweep-utterances", "0"],
+            "--sweep-utterances: expected an integer at least 1, found '0'",
+        ),
         (["--utterances", "a", "b"], "--sweep draws one"),
         (["--output", "figure.md"], "expected a name that ends in .png"),
     ],
