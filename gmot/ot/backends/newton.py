@@ -11,10 +11,10 @@ Sinkhorn's iteration). What remains is concave in psi:
 with p = reach / (reach + epsilon) and r = reach / epsilon (balanced: p = 1, 1 / r = 0).
 
 Sinkhorn's algorithm needs thousands of iterations where a strong positional cost couples tokens
-with their neighbours only (TOT, arXiv 2409.02239). Newton's method needs 4 to 20 steps, each at the
+with their neighbours only (TOT, arXiv 2409.02239). Newton's method needs 4 to 25 steps, each at the
 price of about L / 2 iterations of Sinkhorn. Costs are scaled down per item until the kernel is
-nearly flat, and doubled up to the full problem; a step that lowers the dual is quartered. A GPU is
-never waited for; on a CPU the loop ends when all items have converged.
+nearly flat, then doubled up to the full problem; a step that lowers the dual is cut to a quarter.
+There is no host synchronisation on a GPU; on a CPU the loop ends when all items have converged.
 """
 
 from typing import NamedTuple
@@ -37,7 +37,7 @@ _ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-14}
 
 
 class _Dual(NamedTuple):
-    """The semi-dual at some psi: value (N,), gradient's L1 norm (N,), Newton step (N, L)."""
+    """Value (N, 1) of the semi-dual, L1 norm (N, 1) of its gradient, and Newton step (N, L)."""
 
     value: Tensor
     error: Tensor
@@ -81,7 +81,7 @@ def newton_potentials(
     value = torch.full_like(mass, -float("inf"))
     for _ in range(max_steps):
         trial = psi + length * step
-        dual = _Dual(*_evaluate(scale.unsqueeze(2) * kernel, marginals, trial))
+        dual = _evaluate(scale.unsqueeze(2) * kernel, marginals, trial)
         # A value that is not a number is no ascent either.
         ascends = dual.value >= value - _ROUNDING[b.dtype] * dual.value.abs()
         psi, step = torch.where(ascends, trial, psi), torch.where(ascends, dual.step, step)
@@ -99,7 +99,7 @@ def newton_potentials(
 
 
 def _largest_exponent(kernel: Tensor, marginals: Marginals) -> Tensor:
-    """(N,) spread of the exponents within a row; unbalanced: their size, which is the mass'."""
+    """(N,) Largest range of a row's exponents; unbalanced: largest absolute exponent."""
     inside = (marginals.b > 0).unsqueeze(2) & (marginals.a > 0).unsqueeze(1)
     if not marginals.is_balanced:
         return kernel.abs().masked_fill(~inside, 0).amax((1, 2))
