@@ -3,14 +3,15 @@
 Import it after the process has been pinned: numpy, torch and jax look at the cores when they load.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from problems import Problem
 
-Gradient = Tuple[np.ndarray, np.ndarray]
+Gradient = tuple[np.ndarray, np.ndarray]
 
 
 class Calls(NamedTuple):
@@ -23,28 +24,28 @@ class Calls(NamedTuple):
         None: not timed.
     """
 
-    forward: Optional[Callable[[], Any]]
+    forward: Callable[[], Any] | None
     plan: Callable[[Any], np.ndarray]
-    step: Optional[Callable[[], Gradient]]
+    step: Callable[[], Gradient] | None
 
 
 # ------------------------------------------------------------------------------- shared
 
 
-def _tensors(problem: Problem) -> Tuple[torch.Tensor, ...]:
+def _tensors(problem: Problem) -> tuple[torch.Tensor, ...]:
     arrays = (problem.node, problem.edges_a, problem.edges_b)
     return tuple(torch.from_numpy(a.copy()) for a in arrays)
 
 
-def _leaves(problem: Problem) -> Tuple[torch.Tensor, torch.Tensor]:
+def _leaves(problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(torch.from_numpy(a.copy()).requires_grad_() for a in (problem.x, problem.y))
 
 
-def _gradient(value: torch.Tensor, leaves: Tuple[torch.Tensor, torch.Tensor]) -> Gradient:
+def _gradient(value: torch.Tensor, leaves: tuple[torch.Tensor, torch.Tensor]) -> Gradient:
     return tuple(g.numpy() for g in torch.autograd.grad(value, leaves))
 
 
-def _torch_costs(x: torch.Tensor, y: torch.Tensor) -> Tuple[torch.Tensor, ...]:
+def _torch_costs(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
     x, y = (torch.nn.functional.normalize(v, dim=2) for v in (x, y))
     return tuple(1 - torch.bmm(a, b.mT) for a, b in ((x, y), (x, x), (y, y)))
 
@@ -74,11 +75,12 @@ def floor(problem: Problem) -> Callable[[], Gradient]:
 
 
 def gmot(backend: str) -> Callable[[Problem, Any], Calls]:
-    def prepare(problem: Problem, settings: Dict[str, Any]) -> Calls:
-        from gmot.graphs import unit, unit_distance
+    def prepare(problem: Problem, settings: dict[str, Any]) -> Calls:
         from gmot.ot import CosineEdges, fused_gromov_wasserstein
+        from gmot.transfer.sequence_graphs import unit, unit_distance
 
-        options = dict(settings, alpha=problem.alpha, epsilon=problem.epsilon, backend=backend)
+        weights = dict(edge_weight=problem.alpha, epsilon=problem.epsilon)
+        options = dict(settings, **weights, backend=backend)
         costs, leaves = _tensors(problem), _leaves(problem)
 
         def step() -> Gradient:
@@ -99,7 +101,7 @@ def gmot(backend: str) -> Callable[[Problem, Any], Calls]:
 # ------------------------------------------------------------------------------- POT
 
 
-def pot_loop(problem: Problem, settings: Dict[str, Any]) -> Calls:
+def pot_loop(problem: Problem, settings: dict[str, Any]) -> Calls:
     """numpy float64, an item after the other; the gradient by hand, with the plan held."""
     import ot
 
@@ -107,7 +109,7 @@ def pot_loop(problem: Problem, settings: Dict[str, Any]) -> Calls:
     costs = _doubles(problem.node, problem.edges_a, problem.edges_b)
     leaves = _leaves(problem)
 
-    def solve(arrays: Tuple[np.ndarray, ...]) -> np.ndarray:
+    def solve(arrays: tuple[np.ndarray, ...]) -> np.ndarray:
         found = (
             ot.gromov.entropic_fused_gromov_wasserstein(*item, **options, warn=False)
             for item in zip(*arrays)
@@ -123,7 +125,7 @@ def pot_loop(problem: Problem, settings: Dict[str, Any]) -> Calls:
     return Calls(lambda: solve(costs), lambda plan: plan, step)
 
 
-def pot_loop_torch(problem: Problem, settings: Dict[str, Any]) -> Calls:
+def pot_loop_torch(problem: Problem, settings: dict[str, Any]) -> Calls:
     """The same loop on float64 tensors; the gradient of its value through all steps."""
     import ot
 
@@ -179,14 +181,14 @@ def pot_batch(problem: Problem, settings: None) -> Calls:
     return Calls(forward, lambda plan: plan.numpy(), step)
 
 
-def _doubles(*arrays: np.ndarray) -> Tuple[np.ndarray, ...]:
+def _doubles(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(a.astype(np.float64) for a in arrays)
 
 
 # ------------------------------------------------------------------------------- OTT-JAX
 
 
-def ott(problem: Problem, settings: Tuple[float, int, int, float, float]) -> Calls:
+def ott(problem: Problem, settings: tuple[float, int, int, float, float]) -> Calls:
     """vmap and jit; the compiler has run before anything is timed."""
     import jax
     import jax.numpy as jnp
@@ -202,7 +204,7 @@ def ott(problem: Problem, settings: Tuple[float, int, int, float, float]) -> Cal
 
 
 @lru_cache(maxsize=None)  # noqa: UP033 (read with the rest of the repository: Python 3.9)
-def _ott_functions(alpha: float, epsilon: float, settings: Tuple[float, ...]) -> Any:
+def _ott_functions(alpha: float, epsilon: float, settings: tuple[float, ...]) -> Any:
     import jax
     from ott.geometry.geometry import Geometry
     from ott.problems.quadratic.quadratic_problem import QuadraticProblem

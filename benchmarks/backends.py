@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Random transport problems on every backend, against float64.
 
-Costs scaled by 1e-3 to 1e3, epsilon 1e-3 to 10, reach 1e-2 to 1e2, alpha 0 to 1, up to 40 x 20
-nodes, uniform and random weights, padding, dense, cosine and temporal edges. Each problem is
-solved in float32 and float64 by every backend and compared with a float64 solution: without edges
-a converged one, with edges that of the plain torch backend. (GeomLoss, hundreds of times slower
-there, solves one in 25 of the problems with edges; with edges and a reach there is torch alone.)
-A result
+Costs scaled by 1e-3 to 1e3, epsilon 1e-3 to 10, reach 1e-2 to 1e2, edge weight 0 to 1, up to
+40 x 20 nodes, uniform and random marginals, padding, dense, cosine and temporal edges. Each problem
+is solved in float32 and float64 by every backend and compared with a float64 solution: without
+edges a converged one, with edges that of the plain torch backend. (GeomLoss, hundreds of times
+slower there, solves one in 25 of the problems with edges; with edges and a reach there is torch
+alone.) A result
 
   agrees          its plan is as close (L1) as tolerance and rounding of the exponents allow;
   says so         its marginal error is above the tolerance, or its steps are used up;
@@ -18,7 +18,7 @@ import collections
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,16 +49,16 @@ class Case:
     """
 
     cost: Tensor
-    edges: Optional[str]
+    edges: str | None
     features: Any
-    options: Dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_unbalanced(self) -> bool:
         return "reach_a" in self.options or "reach_b" in self.options
 
     def describe(self) -> str:
-        options = {k: v for k, v in self.options.items() if not k.startswith("weights")}
+        options = {k: v for k, v in self.options.items() if not k.startswith("marginal")}
         scale = self.cost.abs().max().item()
         return f"{tuple(self.cost.shape)} costs to {scale:.3g} edges {self.edges} {options}"
 
@@ -77,7 +77,7 @@ def make_case(seed: int) -> Case:
         cost = cost + random.uniform(0, 20)
     if random.random() < 0.2:  # an outlying column
         cost[:, :, random.integers(columns)] += random.uniform(1, 30)
-    options: Dict[str, Any] = {
+    options: dict[str, Any] = {
         "epsilon": log_uniform(1e-3, 10),
         "lengths_a": torch.tensor([rows, int(random.integers(1, rows + 1))]),
         "lengths_b": torch.tensor([columns, int(random.integers(1, columns + 1))]),
@@ -86,7 +86,7 @@ def make_case(seed: int) -> Case:
     edges = None
     if alpha > 0:
         edges = str(random.choice(["dense", "cosine", "temporal"]))
-        options["alpha"] = float(alpha)
+        options["edge_weight"] = float(alpha)
     else:
         options["newton_steps"] = int(random.choice([0, 40]))
     if random.random() < (0.25 if edges else 0.6):
@@ -98,7 +98,7 @@ def make_case(seed: int) -> Case:
             weights = random.uniform(0.1, 1, (2, size))
             inside = np.arange(size) < options[f"lengths_{name}"].numpy()[:, None]
             weights = weights * inside
-            options[f"weights_{name}"] = torch.from_numpy(weights / weights.sum(1, keepdims=True))
+            options[f"marginal_{name}"] = torch.from_numpy(weights / weights.sum(1, keepdims=True))
     features = [torch.from_numpy(random.normal(size=(2, n, 8))) for n in (rows, columns)]
     return Case(torch.from_numpy(scale * cost), edges, features, options)
 
@@ -106,7 +106,7 @@ def make_case(seed: int) -> Case:
 def solve(case: Case, dtype: torch.dtype, **extra: Any) -> Any:
     """The TransportResult in ``dtype``."""
     options = {
-        name: value.to(dtype) if name.startswith("weights") else value
+        name: value.to(dtype) if name.startswith("marginal") else value
         for name, value in case.options.items()
     }
     cost = case.cost.to(dtype)
@@ -135,7 +135,7 @@ def reference(case: Case) -> Any:
 
 def is_stationary(case: Case, plan: Tensor, bound: Tensor) -> Tensor:
     """(2,) Whether an exact projected gradient step moves ``plan`` by at most ``bound`` (L1)."""
-    alpha = case.options["alpha"]
+    alpha = case.options["edge_weight"]
     left, right = (
         e if isinstance(e, Tensor) else e.dense() for e in make_edges(case, torch.float64)
     )
@@ -145,7 +145,7 @@ def is_stationary(case: Case, plan: Tensor, bound: Tensor) -> Tensor:
     gradient = (1 - alpha) * case.cost + 2 * alpha * product
     step = sinkhorn(
         gradient,
-        **{name: value for name, value in case.options.items() if name != "alpha"},
+        **{name: value for name, value in case.options.items() if name != "edge_weight"},
         newton_steps=200,
         tolerance=1e-12,
         max_iterations=1000,
@@ -160,7 +160,7 @@ def judge(case: Case, expected: Any, found: Any, dtype: torch.dtype) -> str:
     distance = (found.plan.double() - expected.plan).abs().sum((1, 2))
     exponent = case.cost.abs().amax((1, 2)) / case.options["epsilon"]
     if case.edges is not None:
-        exponent = exponent + 8 * case.options["alpha"] / case.options["epsilon"]
+        exponent = exponent + 8 * case.options["edge_weight"] / case.options["epsilon"]
     rounding = torch.finfo(dtype).eps * exponent
     bound = _PER_ERROR * TOLERANCE + _PER_ROUNDING * rounding * mass
     unfinished = found.marginal_error.double() > TOLERANCE

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Distance of the plans in training from the converged plans, for every system and backend.
 
-A row per distinct solver setting of ``gmot.transfer.systems``, a column per size (frames x tokens)
+A row per distinct transport of the recipes' configurations, a column per size (frames x tokens)
 and backend; entries are the largest L1 distance, per utterance, between the float32 plan that a
 training step computes and the float64 plan of the same utterance with every inner problem solved to
 1e-10. Plans have mass 1 (unbalanced: less). Features: independent, speech-like (frames follow
@@ -10,19 +10,20 @@ is padded: it holds an utterance of the full size and one of half the size.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from benchmarks.rows import ROWS  # noqa: E402
 from gmot.cli import ArgumentParser, run  # noqa: E402
 from gmot.common import atomic_path  # noqa: E402
+from gmot.transfer.config import TransferConfig  # noqa: E402
 from gmot.transfer.losses import transport_loss  # noqa: E402
-from gmot.transfer.systems import SYSTEMS, TransferSettings  # noqa: E402
 
 SIZES = ((60, 10), (112, 16), (350, 40), (400, 60))
 FEATURES = ("independent", "speech-like", "anisotropic")
@@ -30,7 +31,6 @@ DIMENSION = 64
 BOUND = 0.01
 # What does not change the transport.
 _NEUTRAL = {
-    "name": "",
     "entropy_in_value": False,
     "alignment_tokens": "inner",
     "adapter_scale": 0.0,
@@ -39,16 +39,16 @@ _NEUTRAL = {
 }
 
 
-def distinct_solves() -> Dict[str, TransferSettings]:
-    """Settings with a transport, by the names of the systems that share it."""
-    groups: Dict[TransferSettings, List[str]] = {}
-    for name, settings in SYSTEMS.items():
-        if settings.transfer and settings.objective == "transport":
+def distinct_solves() -> dict[str, TransferConfig]:
+    """Distinct transports by the names of the configurations that share them."""
+    groups: dict[TransferConfig, list[str]] = {}
+    for name, settings in ROWS.items():
+        if settings.objective == "transport":
             groups.setdefault(replace(settings, **_NEUTRAL), []).append(name)
-    return {", ".join(names): SYSTEMS[names[0]] for names in groups.values()}
+    return {", ".join(names): ROWS[names[0]] for names in groups.values()}
 
 
-def make_features(kind: str, frames: int, tokens: int, seed: int = 0) -> Tuple[Tensor, Tensor]:
+def make_features(kind: str, frames: int, tokens: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """(1, T, D) frames and (1, L, D) tokens, float64."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -66,13 +66,13 @@ def make_features(kind: str, frames: int, tokens: int, seed: int = 0) -> Tuple[T
 
 
 def worst_distance(
-    settings: TransferSettings,
+    settings: TransferConfig,
     frames: int,
     tokens: int,
     backends: Sequence[str],
     features: Sequence[str] = FEATURES,
     device: str = "cpu",
-) -> List[float]:
+) -> list[float]:
     """Largest L1 distance of a plan in training from its converged plan, per backend."""
     exact = replace(settings, backend="torch", max_inner=5000, tolerance=1e-10)
     if exact.newton_steps:
@@ -80,11 +80,11 @@ def worst_distance(
     worst = [0.0] * len(backends)
     for kind in features:
         h, z = make_features(kind, frames, tokens)
-        h_lens = torch.tensor([frames, frames // 2])
-        z_lens = torch.tensor([tokens, tokens // 2])
+        h_lengths = torch.tensor([frames, frames // 2])
+        z_lengths = torch.tensor([tokens, tokens // 2])
         both = h.expand(2, -1, -1), z.expand(2, -1, -1)
-        expected = transport_loss(*both, h_lens, z_lens, exact).result.plan
-        lens = h_lens.to(device), z_lens.to(device)
+        expected = transport_loss(*both, h_lengths, z_lengths, exact).result.plan
+        lens = h_lengths.to(device), z_lengths.to(device)
         h, z = (x.to(device).float() for x in both)
         for n, backend in enumerate(backends):
             loss = transport_loss(h, z, *lens, replace(settings, backend=backend))

@@ -13,13 +13,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from benchmarks.rows import ROWS, load_row  # noqa: E402
 from gmot.cli import ArgumentParser, run  # noqa: E402
 from gmot.common import GmotError, write_json  # noqa: E402
 
@@ -37,13 +39,13 @@ TIMED_SYSTEMS = ("cma_ot", "tot", "uot", "gm_ot")
 def get_parser() -> ArgumentParser:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--output", default="gpu", help="path of the two files, without a suffix")
-    parser.add_argument("--systems", nargs="+", help="rows of SYSTEMS, all by default")
+    parser.add_argument("--systems", nargs="+", help="configurations of the recipes; default: all")
     parser.add_argument("--small", action="store_true", help="sizes of a dry run")
     parser.add_argument("--skip-tests", action="store_true", help="leave out the kernel's tests")
     return parser
 
 
-def kernel_tests() -> Dict[str, str]:
+def kernel_tests() -> dict[str, str]:
     """Failures (a traceback) or "" of each case of tests/ot/test_backend_cuda.py."""
     file = ROOT / "tests" / "ot" / "test_backend_cuda.py"
     done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True)
@@ -54,8 +56,8 @@ def kernel_tests() -> Dict[str, str]:
 
 
 def training_step(
-    system: str, backend: str, utterances: Sequence[Tuple[int, int]], device: Any
-) -> Tuple[float, Any]:
+    system: str, backend: str, utterances: Sequence[tuple[int, int]], device: Any
+) -> tuple[float, Any]:
     """Loss and gradient (of all parameters, flat, float64) of a step without the update."""
     import torch
     from torch.nn import functional
@@ -64,40 +66,39 @@ def training_step(
     from gmot.model.ctc_model import CtcModel, ModelConfig
     from gmot.transfer.losses import combine
     from gmot.transfer.objective import make_objective
-    from gmot.transfer.systems import get_system
 
-    settings = replace(get_system(system), backend=backend)
+    settings = replace(load_row(system), backend=backend)
     torch.manual_seed(0)
     shape = ModelConfig(
         vocab_size=VOCABULARY, d_model=64, num_heads=4, ffn_dim=128, num_layers=4, kernel_size=7,
         subsampling_channels=16, adapter_scale=settings.adapter_scale,
-        teacher_dim=TEACHER_DIM if settings.transfer else None,
+        teacher_dim=TEACHER_DIM if settings.has_adapter else None,
     )  # fmt: skip
     model = CtcModel(shape).to(device).train()
     features = [torch.randn(frames, shape.num_features) for frames, _ in utterances]
     teacher = [torch.randn(labels + 2, TEACHER_DIM) for _, labels in utterances]
     labels = [torch.randint(1, VOCABULARY, (n,)) for _, n in utterances]
 
-    def padded(items: List[Any]) -> Tuple[Any, Any]:
+    def padded(items: list[Any]) -> tuple[Any, Any]:
         lens = torch.tensor([len(x) for x in items], device=device)
         return pad_sequence(items, batch_first=True).to(device), lens
 
     parameters = list(model.parameters())
     objective = None
-    if settings.transfer:
+    if settings.has_adapter:
         objective = make_objective(settings, VOCABULARY, TEACHER_DIM).to(device)
         parameters += objective.parameters()
     torch.manual_seed(1)  # dropout on the device
-    taps = objective.taps(shape.num_layers) if objective is not None else ()
-    output = model(*padded(features), taps=taps)
+    layers = objective.layers(shape.num_layers) if objective is not None else ()
+    output = model(*padded(features), layers=layers)
     targets, target_lens = padded(labels)
     ctc = functional.ctc_loss(
-        output.log_probs.transpose(0, 1), targets, output.lens, target_lens, reduction="none"
+        output.log_probs.transpose(0, 1), targets, output.lengths, target_lens, reduction="none"
     )
     loss = ctc.mean()
     if objective is not None:
         ids = [x.tolist() for x in labels]
-        transfer = objective(output.tapped, output.lens, *padded(teacher), ids)
+        transfer = objective(output.intermediate, output.lengths, *padded(teacher), ids)
         loss = combine(ctc, transfer, settings)
     loss.backward()
     gradients = [p.grad.double().flatten().cpu() for p in parameters if p.grad is not None]
@@ -105,16 +106,16 @@ def training_step(
 
 
 def compare_steps(
-    systems: Sequence[str], utterances: Sequence[Tuple[int, int]], device: Any
-) -> List[Dict[str, Any]]:
+    systems: Sequence[str], utterances: Sequence[tuple[int, int]], device: Any
+) -> list[dict[str, Any]]:
     """A row per system."""
-    from gmot.ot.backends import cuda
+    from gmot.ot.kernels import cuda
 
-    launches: List[int] = []
+    launches: list[int] = []
     solve = cuda.solve
-    cuda.solve = lambda task: launches.append(1) or solve(task)
+    cuda.solve = lambda *case: launches.append(1) or solve(*case)
 
-    def compare(system: str) -> Dict[str, Any]:
+    def compare(system: str) -> dict[str, Any]:
         expected, gradient = training_step(system, "torch", utterances, device)
         launches.clear()
         found, its_gradient = training_step(system, "cuda", utterances, device)
@@ -135,7 +136,7 @@ def compare_steps(
     return rows
 
 
-def attempt(measure: Callable[..., Dict[str, Any]], **about: Any) -> Dict[str, Any]:
+def attempt(measure: Callable[..., dict[str, Any]], **about: Any) -> dict[str, Any]:
     """``about`` and what is measured of it, or its error: the others are worth having."""
     try:
         row = {**about, **measure(**about)}
@@ -168,15 +169,14 @@ def milliseconds(call: Any, device: Any) -> float:
 
 
 def time_transport(
-    systems: Sequence[str], sizes: Sequence[Tuple[int, int, int]], device: Any
-) -> List[Dict[str, Any]]:
+    systems: Sequence[str], sizes: Sequence[tuple[int, int, int]], device: Any
+) -> list[dict[str, Any]]:
     """Milliseconds of ``transport_loss``, the forward pass, per system and size."""
     import torch
 
     from gmot.transfer.losses import transport_loss
-    from gmot.transfer.systems import get_system
 
-    def measure(system: str, size: Sequence[int]) -> Dict[str, float]:
+    def measure(system: str, size: Sequence[int]) -> dict[str, float]:
         count, frames, tokens = size
         generator = torch.Generator().manual_seed(0)
         nodes = [torch.randn(count, n, 256, generator=generator) for n in (frames, tokens)]
@@ -184,7 +184,7 @@ def time_transport(
         arguments = [x.to(device) for x in (*nodes, *lens)]
         found = {}
         for backend in ("cuda", "torch"):
-            settings = replace(get_system(system), backend=backend)
+            settings = replace(load_row(system), backend=backend)
             call = partial(transport_loss, *arguments, settings)
             with torch.no_grad():
                 found[backend] = milliseconds(call, device)
@@ -193,7 +193,7 @@ def time_transport(
     return [attempt(measure, system=system, size=size) for system in systems for size in sizes]
 
 
-def write_markdown(path: Path, result: Dict[str, Any]) -> None:
+def write_markdown(path: Path, result: dict[str, Any]) -> None:
     """The tables of ``result``, main's."""
     failed = [name for name, said in result["tests"].items() if said]
     lines = [
@@ -225,18 +225,16 @@ def write_markdown(path: Path, result: Dict[str, Any]) -> None:
 
 
 def solves_transport(system: str) -> bool:
-    from gmot.transfer.systems import get_system
 
-    settings = get_system(system)
-    return settings.transfer and settings.objective == "transport" and settings.ctc_weight < 1
+    settings = load_row(system)
+    return settings.learns_from_teacher and settings.objective == "transport"
 
 
 def main() -> None:
     args = get_parser().parse_args()
     import torch
 
-    from gmot.ot.backends import verification
-    from gmot.transfer.systems import SYSTEMS, get_system
+    from gmot.ot.kernels import verification
 
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if not torch.cuda.is_available() and not interpreted:
@@ -245,9 +243,10 @@ def main() -> None:
             "TRITON_INTERPRET=1 python benchmarks/gpu.py --small"
         )
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    systems = args.systems or list(SYSTEMS)
-    for system in systems:
-        get_system(system)  # an unknown one is an error now
+    systems = args.systems or list(ROWS)
+    unknown = sorted(set(systems) - set(ROWS))
+    if unknown:
+        raise GmotError(f"--systems {unknown}: expected some of {', '.join(ROWS)}.")
     timed = [system for system in TIMED_SYSTEMS if system in systems]
     utterances, sizes = (SMALL_UTTERANCES, SMALL_SIZES) if args.small else (UTTERANCES, SIZES)
     verdict = verification.read(device) or verification.verify(device)

@@ -1,10 +1,10 @@
-"""CTC topologies of HLG: size, time to make, speed of search, character errors.
+"""CTC topologies of HLG: size, compilation time, search speed, character errors.
 
-Without --exp-dir the language is made up of words of a Zipf distribution over --num-tokens
-characters, or taken from --text, and the posteriors are peaks in noise: each character of a
-reference has one or two frames, with one blank between repeated ones and none to two elsewhere;
-a share of the peaks is at another character. With --exp-dir a trained system decodes its parts
-through local/decode.py, with graphs of --lang-dir and --arpa.
+Without --exp-dir, the language consists of words with a Zipf distribution over --num-tokens
+characters, or is taken from --text, and the posteriors are peaks in noise: each character of a
+reference has one or two frames, with one blank between repeated characters and none to two
+elsewhere; a share of the peaks is at another character. With --exp-dir, a trained model decodes
+its splits by local/decode.py, with graphs of --lang-dir and --arpa.
 """
 
 import argparse
@@ -14,8 +14,9 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,15 +25,16 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from gmot.common import read_json, write_json  # noqa: E402
 from gmot.decode.api import Decoder  # noqa: E402
-from gmot.decode.graphs import compile_hlg, save_graph  # noqa: E402
+from gmot.decode.config import DecodingConfig  # noqa: E402
+from gmot.decode.fsa_graphs import compile_hlg, save_graph  # noqa: E402
 from gmot.decode.topology import TOPOLOGIES  # noqa: E402
+from gmot.provenance import environment  # noqa: E402
 from gmot.text.lexicon import Lexicon  # noqa: E402
 from gmot.text.ngram import train  # noqa: E402
 from gmot.text.tokens import TokenTable, WordTable  # noqa: E402
-from gmot.training.environment import environment  # noqa: E402
 
 FRAME = 0.04  # seconds of speech
-Row = Dict[str, Any]
+Row = dict[str, Any]
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -41,27 +43,31 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--topologies", nargs="+", default=list(TOPOLOGIES), choices=TOPOLOGIES)
-    add("--work-dir", type=Path, required=True, help="gets language, graphs and measurements")
-    add("--output", type=Path, help="Markdown page that gets the table; default: printed alone")
+    add("--work-dir", type=Path, required=True, help="folder for language, graphs and measurements")
+    add("--output", type=Path, help="Markdown file; default: printed only")
     add("--num-threads", type=int, default=1)
     group = parser.add_argument_group("synthetic posteriors").add_argument
-    group("--text", type=Path, help="sentences, one per line; characters are words, or words "
-          "are separated by spaces")  # fmt: skip
+    group("--text", type=Path, help="sentences, one per line; words are separated by spaces, "
+          "or are characters")  # fmt: skip
     group("--num-tokens", type=int, default=4300, help="without --text")
     group("--num-words", type=int, default=20000, help="without --text")
     group("--num-sentences", type=int, default=40000, help="without --text")
-    group("--num-utterances", type=int, default=20, help="sentences held out and decoded")
+    group("--num-utterances", type=int, default=20, help="held-out sentences to decode")
     group(
-        "--peaks", type=float, nargs="+", default=[14, 20], help="logit of the peaks; one row each"
+        "--peaks", type=float, nargs="+", default=[14, 20], help="logits of the peaks; one row each"
     )
     group("--noise", type=float, default=2.0, help="standard deviation of the other logits")
-    group("--wrong", type=float, default=0.1, help="share of peaks at another character")
+    group("--wrong", type=float, default=0.1, help="share of wrong peaks")
     group("--hlg-scale", type=float, default=0.3)
-    group = parser.add_argument_group("a trained system").add_argument
+    group = parser.add_argument_group("a trained model").add_argument
     group("--exp-dir", type=Path)
     group("--lang-dir", type=Path)
     group("--arpa", type=Path)
-    group("--decode-options", default="", help="of local/decode.py: --prefix, --fbank-dir, ...")
+    group(
+        "--decode-options",
+        default="",
+        help="of local/decode.py: --prefix, --fbank-dir, ...",
+    )
     add("--step", nargs=2, metavar=("STEP", "TOPOLOGY"), help=argparse.SUPPRESS)
     return parser
 
@@ -69,8 +75,8 @@ def get_parser() -> argparse.ArgumentParser:
 # --- a language ---------------------------------------------------------------------------------
 
 
-def made_up_sentences(num_tokens: int, num_words: int, count: int) -> List[List[str]]:
-    """Sentences whose words follow Zipf's law and each other (bigrams)."""
+def made_up_sentences(num_tokens: int, num_words: int, count: int) -> list[list[str]]:
+    """Sentences of words with a Zipf distribution and bigram dependencies."""
     rng = np.random.default_rng(0)
     symbols = [chr(0x4E00 + i) for i in range(num_tokens - 2)]  # beside blank and <unk>
     frequency = 1.0 / np.arange(1, len(symbols) + 1) ** 0.9
@@ -90,17 +96,17 @@ def made_up_sentences(num_tokens: int, num_words: int, count: int) -> List[List[
             if rng.random() < 0.6:
                 ranks[i] = (7 * ranks[i - 1] + rng.integers(0, 6)) % len(known)
         sentences.append([known[order[rank]] for rank in ranks])
-    # Every word once, so that none is unknown.
+    # Each word once, so that none is unknown.
     return [[word] for word in known] + sentences
 
 
-def read_sentences(path: Path) -> List[List[str]]:
+def read_sentences(path: Path) -> list[list[str]]:
     lines = path.read_text(encoding="utf-8").splitlines()
     return [line.split() if " " in line.strip() else list(line.strip()) for line in lines if line]
 
 
 def make_language(args: argparse.Namespace) -> None:
-    """Lexicon, tables, language model and references, in the working folder."""
+    """Write lexicon, tables, LM and references to the working folder."""
     if args.text:
         sentences = read_sentences(args.text)
     else:
@@ -124,26 +130,26 @@ def posteriors(
 ) -> torch.Tensor:
     """Log-probabilities of one utterance: (1, T, C)."""
     rng = np.random.default_rng(seed)
-    frames: List[int] = [0]
+    frames: list[int] = [0]
     for i, token in enumerate(ids):
         frames += [token] * int(rng.integers(1, 3))
         repeated = i + 1 < len(ids) and ids[i + 1] == token
         frames += [0] * max(int(rng.integers(0, 3)), int(repeated))
     logits = args.noise * rng.standard_normal((len(frames), num_tokens))
-    moved: Dict[int, int] = {}
+    moved: dict[int, int] = {}
     for t, token in enumerate(frames):
         if t == 0 or token != frames[t - 1]:
             moved[token] = int(rng.integers(2, num_tokens)) if rng.random() < args.wrong else token
-        if token and moved[token] != token:  # the right one is the second choice
+        if token and moved[token] != token:  # the correct one is the second choice
             logits[t, token] = peak - 2
         logits[t, moved[token] if token else 0] = peak
     return torch.tensor(logits, dtype=torch.float32).log_softmax(-1)[None]
 
 
-# --- the steps, each a process of its own, for its peak memory ----------------------------------
+# --- steps, each in a process of its own, to measure its peak memory -----------------------------
 
 
-def language_files(args: argparse.Namespace) -> Tuple[Path, Path]:
+def language_files(args: argparse.Namespace) -> tuple[Path, Path]:
     return args.lang_dir or args.work_dir, args.arpa or args.work_dir / "lm.arpa"
 
 
@@ -168,55 +174,53 @@ def make_graph(args: argparse.Namespace, topology: str) -> Row:
 
 
 def search(args: argparse.Namespace, topology: str) -> Row:
-    from gmot.decode.candidates import Candidates
-
     torch.set_num_threads(args.num_threads)
     lang_dir, _ = language_files(args)
     tokens = TokenTable.load(lang_dir / "tokens.txt")
     words = WordTable.load(lang_dir / "words.txt")
-    decoder = Decoder(
-        ["1best"], tokens, args.work_dir / topology, words, hlg_scale=args.hlg_scale
-    )  # fmt: skip
+    config = DecodingConfig(methods=["1best"], hlg_scale=[args.hlg_scale])
+    decoder = Decoder(config, tokens, args.work_dir / topology, words)
     references = read_json(args.work_dir / "references.json")
     found: Row = {}
     for peak in args.peaks:
-        decoder.reset()
-        errors = length = frames = 0
+        errors = length = frames = reduced = lost = 0
         seconds = 0.0
         for seed, text in enumerate(references):
             x = posteriors(tokens.encode(text), len(tokens), args, peak, seed)
-            started = time.process_time()  # not of the wall: others may use the machine
-            (best,) = decoder.texts(x, torch.tensor([x.size(1)]))["1best"]
+            started = time.process_time()  # CPU time: the machine may be shared
+            decoded = decoder(x, torch.tensor([x.size(1)]))
             seconds += time.process_time() - started
-            errors += int(Candidates.single(best).errors(text)[0])
+            errors += int(decoded.candidates["1best"][0].errors(text)[0])
+            reduced += len(decoded.reduced_states)
+            lost += decoded.no_path["1best"]
             length += len(text)
             frames += x.size(1)
         found[f"peaks of {peak:g}"] = {
             "rtf": seconds / (FRAME * frames),
             "cer": 100 * errors / length,
-            "narrowed": len(decoder.counts.narrowed),
-            "lost": decoder.counts.empty["1best"],
+            "reduced": reduced,
+            "lost": lost,
         }
     return {"search": found, "search_gb": peak_gb()}
 
 
 def decode(args: argparse.Namespace, topology: str) -> Row:
-    """local/decode.py, in a copy of the experiment's folder."""
+    """local/decode.py, in a copy of the experiment folder."""
     copy = args.work_dir / topology / "exp"
     copy.mkdir(parents=True, exist_ok=True)
     for file in [*args.exp_dir.glob("epoch-*.pt"), args.exp_dir / "config.json"]:
         if file.exists() and not (copy / file.name).exists():
             (copy / file.name).symlink_to(file.resolve())
-    options = ["--exp-dir", copy, "--lang-dir", args.lang_dir, "--decoding-methods", "1best"]
+    options = ["--exp-dir", copy, "--lang-dir", args.lang_dir, "--decoding.methods", "1best"]
     options += ["--graph-dir", args.work_dir / topology, "--num-threads", args.num_threads]
     command = [sys.executable, ROOT / "local" / "decode.py", *options, *args.decode_options.split()]
     subprocess.run([*map(str, command)], check=True)
     records = [r for r in read_json(copy / "results.json") if r["method"] == "1best"]
     found = {
-        r["part"]: {
+        r["split"]: {
             "rtf": r["rtf_decoding"],
             "cer": r["cer"],
-            "narrowed": r["num_narrowed"],
+            "reduced": r["num_beam_reduced"],
             "lost": r["num_answered_by_greedy"],
         }
         for r in records
@@ -240,10 +244,10 @@ def in_process(topology: str, step: str) -> Row:
 # --- the table ----------------------------------------------------------------------------------
 
 
-def table(rows: Dict[str, Row]) -> str:
+def table(rows: dict[str, Row]) -> str:
     lines = [
-        "| topology | states | arcs | file | made in | peak | searched | RTF | peak | CER "
-        "| narrowed | no path |",
+        "| topology | states | arcs | file | compiled in | peak | searched | RTF | peak | CER "
+        "| beam reduced | no path |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for topology, row in rows.items():
@@ -252,12 +256,12 @@ def table(rows: Dict[str, Row]) -> str:
                 f"| {topology} | {row['states']:,} | {row['arcs']:,} | {row['file_mb']:,.0f} MB | "
                 f"{row['make_seconds']:.0f} s | {row['make_gb']:.1f} GB | {name} | "
                 f"{found['rtf']:.3f} | {row['search_gb']:.1f} GB | {found['cer']:.2f} | "
-                f"{found['narrowed']} | {found['lost']} |"
+                f"{found['reduced']} | {found['lost']} |"
             )
     return "\n".join(lines)
 
 
-def page(rows: Dict[str, Row]) -> str:
+def page(rows: dict[str, Row]) -> str:
     facts = environment()
     versions = ", ".join(f"{name} {facts[name]}" for name in ("torch", "k2") if facts.get(name))
     command = " ".join(["python", "benchmarks/graphs.py", *sys.argv[1:]])
@@ -276,7 +280,7 @@ def main() -> None:
         return
     if not args.exp_dir:
         make_language(args)
-    rows: Dict[str, Row] = {}
+    rows: dict[str, Row] = {}
     for topology in args.topologies:
         logging.info("%s", topology)
         rows[topology] = in_process(topology, "make")

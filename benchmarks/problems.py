@@ -8,7 +8,7 @@ Plain numpy in float64, and independent of gmot and of all that is compared with
 
 import time
 from dataclasses import dataclass
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,13 +40,13 @@ class Problem:
     epsilon: float
 
     @property
-    def size(self) -> Tuple[int, int, int]:
+    def size(self) -> tuple[int, int, int]:
         """(B, T, L)."""
         return self.node.shape
 
 
 def make_problem(
-    size: Tuple[int, int, int], features: str, epsilon: float, seed: int = 0
+    size: tuple[int, int, int], features: str, epsilon: float, seed: int = 0
 ) -> Problem:
     """A batch from a seed.
 
@@ -107,7 +107,7 @@ def unregularised(problem: Problem, plan: np.ndarray) -> np.ndarray:
     return (1 - problem.alpha) * node + problem.alpha * edge
 
 
-def gradient(problem: Problem, plan: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def gradient(problem: Problem, plan: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of sum F_eps with respect to x and y, the plan held: exact at a stationary point."""
     x, y = _unit(problem.x), _unit(problem.y)
     rows, columns = plan.sum(2), plan.sum(1)

@@ -7,12 +7,11 @@ plan of the last step, and the plan of a last Sinkhorn at beta.
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Tuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+from benchmarks.rows import load_row  # noqa: E402
 from gmot.cli import ArgumentParser, run  # noqa: E402
 
 
@@ -24,18 +23,18 @@ def get_parser() -> ArgumentParser:
     return parser
 
 
-def figures(row: str, final_sinkhorn: bool, size: Tuple[int, int, int]) -> Tuple[float, ...]:
+def figures(row: str, final_sinkhorn: bool, size: tuple[int, int, int]) -> tuple[float, ...]:
     """Diffuseness, distance to the diagonal, L_align (Eq. 16) and L_FGWD (Eq. 12): means."""
     import torch
     from problems import make_problem
 
-    from gmot.transfer import get_system, transport_loss
-    from gmot.transfer.measures import measure_plan
+    from gmot.analysis.plan_measures import measure_plan
+    from gmot.transfer.losses import transport_loss
 
     problem = make_problem(size, "speech-like", epsilon=1.0)
     h, z = torch.from_numpy(problem.x).double(), torch.from_numpy(problem.y).double()
     lens = torch.full((size[0],), size[1]), torch.full((size[0],), size[2])
-    settings = replace(get_system(row), final_sinkhorn=final_sinkhorn)
+    settings = load_row(row, final_sinkhorn=final_sinkhorn)
     loss = transport_loss(h, z, *lens, settings)
     measures = measure_plan(loss.result.plan)
     found = (measures.diffuseness, measures.diagonal, loss.alignment, loss.transport)

@@ -3,9 +3,10 @@
 import datetime
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, NamedTuple
 
 ENTROPIC = "F_eps"
 SHOWN = ((16, 200, 20), (16, 400, 60))
@@ -28,22 +29,22 @@ class Row(NamedTuple):
     """One solver on one problem; times in seconds."""
 
     kind: str
-    size: Tuple[int, int, int]
+    size: tuple[int, int, int]
     features: str
     epsilon: float
     name: str
     objective: str
     wall: float
     cpu: float
-    gap: Optional[float] = None
-    marginal: Optional[float] = None
-    cost: Optional[float] = None
-    gradient_error: Optional[float] = None
+    gap: float | None = None
+    marginal: float | None = None
+    cost: float | None = None
+    gradient_error: float | None = None
     setting: Any = None
     change: float = 0.0
 
     @property
-    def cell(self) -> Tuple[Any, ...]:
+    def cell(self) -> tuple[Any, ...]:
         return self.kind, self.size, self.features, self.epsilon
 
 
@@ -57,7 +58,7 @@ class Rows:
     def time(self, row: Row) -> float:
         return row.cpu if self.threads == 1 else row.wall
 
-    def base(self, cell: Tuple[Any, ...]) -> Optional[float]:
+    def base(self, cell: tuple[Any, ...]) -> float | None:
         ours = [r for r in self.rows if r.cell == cell and r.name.startswith("gmot")]
         if not ours:
             return None
@@ -69,7 +70,7 @@ class Rows:
         base = self.base(row.cell)
         return "-" if base is None else f"{self.time(row) / base:.2f}"
 
-    def find(self, *cell: Any) -> Dict[str, Row]:
+    def find(self, *cell: Any) -> dict[str, Row]:
         return {row.name: row for row in self.rows if row.cell == cell}
 
 
@@ -181,7 +182,7 @@ order, each for a random duration, with noise. "random": independent vectors, an
 """
 
 
-def _details(found: Rows) -> List[str]:
+def _details(found: Rows) -> list[str]:
     parts = []
     for kind in ("forward", "forward+backward"):
         backward = kind != "forward"
@@ -225,7 +226,7 @@ def _setting(setting: Any) -> str:
     return ", ".join(f"{value:g}" for value in setting)
 
 
-def _name(size: Tuple[int, int, int]) -> str:
+def _name(size: tuple[int, int, int]) -> str:
     return "x".join(str(n) for n in size)
 
 

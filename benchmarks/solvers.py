@@ -2,8 +2,9 @@
 
 import importlib.util
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any
 
 import torch
 from adapters import Calls, gmot, ott, pot_batch, pot_exact, pot_loop, pot_loop_torch
@@ -31,19 +32,19 @@ class Solver:
     name: str
     objective: str
     prepare: Callable[[Problem, Any], Calls]
-    settings: Dict[float, Sequence[Any]]
+    settings: dict[float, Sequence[Any]]
     note: str
-    missing: Callable[[], Optional[str]]
+    missing: Callable[[], str | None]
     compiles: bool = False
 
 
-def _gmot_missing(backend: str) -> Callable[[], Optional[str]]:
+def _gmot_missing(backend: str) -> Callable[[], str | None]:
     """gmot solves with torch where a backend cannot be had, and says so in its log."""
 
-    def missing() -> Optional[str]:
+    def missing() -> str | None:
         from gmot.ot import fused_gromov_wasserstein
 
-        if backend != "torch" and not importlib.util.find_spec(f"gmot.ot.backends.{backend}"):
+        if backend != "torch" and not importlib.util.find_spec(f"gmot.ot.kernels.{backend}"):
             return "gmot has no such backend"
         said = []
         handler = logging.Handler(logging.WARNING)
@@ -61,11 +62,11 @@ def _gmot_missing(backend: str) -> Callable[[], Optional[str]]:
     return missing
 
 
-def _options(*names: str) -> Callable[..., Dict[str, Any]]:
+def _options(*names: str) -> Callable[..., dict[str, Any]]:
     return lambda *values: dict(zip(names, values))
 
 
-def _installed(module: str) -> Callable[[], Optional[str]]:
+def _installed(module: str) -> Callable[[], str | None]:
     return lambda: None if importlib.util.find_spec(module) else f"{module} is not installed"
 
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""What a training step of each system costs beside one of CTC alone, on a recipe's own data.
+"""Cost of a training step of each objective against CTC alone, on a recipe's own data.
 
-All systems train on the same batches in turn, in one process, so that whatever else the machine
-does hits all alike; the figure is the sum over the batches of each one's least time, as a ratio.
-Options that are not of this script are those of local/train.py.
+    python benchmarks/systems.py --batches 12 -- --config shared/conf/small.yaml --lang-dir ...
+
+All train on the same batches in turn in one process, so that other load of the machine hits all
+alike. Figure: sum over the batches of the least time of each, and its ratio to the first. Options
+after -- are those of local/train.py, without --exp-dir.
 """
 
-import runpy
 import sys
 import tempfile
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from benchmarks.rows import FILES  # noqa: E402
 from gmot.cli import ArgumentParser, run  # noqa: E402
 
 SYSTEMS = (
@@ -24,24 +26,30 @@ SYSTEMS = (
 
 def get_parser() -> ArgumentParser:
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--systems", nargs="+", default=SYSTEMS, help="the first is the measure")
+    parser.add_argument(
+        "--systems", nargs="+", default=SYSTEMS, choices=sorted(FILES), help="configurations"
+    )
     parser.add_argument("--batches", type=int, default=12, help="evenly from an epoch")
-    parser.add_argument("--rounds", type=int, default=3, help="each batch so many times")
+    parser.add_argument("--rounds", type=int, default=3, help="times that each batch is repeated")
+    parser.add_argument("train_options", nargs="*", help="options of local/train.py, after --")
     return parser
 
 
 def main() -> None:
-    args, others = get_parser().parse_known_args()
+    args = get_parser().parse_args()
     from tqdm import tqdm
 
-    from gmot.training.setup import make_trainer
+    from gmot.bin import train
+    from gmot.training.setup import make_trainer, prepare_process, read_inputs
 
-    script = runpy.run_path(str(ROOT / "local" / "train.py"))
     with tempfile.TemporaryDirectory() as folder:
         trainers = {}
         for system in args.systems:
-            options = [*others, "--system", system, "--exp-dir", f"{folder}/{system}"]
-            trainers[system] = make_trainer(script["get_parser"]().parse_args(options), ())
+            options = ["--config", str(FILES[system]), "--exp-dir", f"{folder}/{system}"]
+            options = train.get_parser().parse_args([*args.train_options, *options])
+            inputs = read_inputs(options)
+            device = prepare_process(options.device, options.num_threads, options.training.seed)
+            trainers[system] = make_trainer(options, inputs, device)
             trainers[system].model.train()
         batches = list(trainers[args.systems[0]].train_loader)
         batches = batches[:: max(1, len(batches) // args.batches)]
@@ -55,7 +63,7 @@ def main() -> None:
                     least[system][number] = min(least[system][number], elapsed)
     first = sum(least[args.systems[0]])
     print(f"{len(batches)} batches, {args.rounds} rounds")
-    print("| system | ms a step | against", args.systems[0], "|\n| --- | --- | --- |")
+    print("| system | ms per step | against", args.systems[0], "|\n| --- | --- | --- |")
     for system in args.systems:
         total = sum(least[system])
         print(f"| {system} | {1e3 * total / len(batches):.0f} | {total / first:.2f} |")

@@ -1,181 +1,262 @@
-"""How the scripts of ``local/`` are started: options, config files, errors.
+"""Options, YAML files and errors of the entry points.
 
-A script defines ``get_parser()`` with :class:`ArgumentParser`, imports the
-library inside ``main()`` (so that ``--help`` is instant) and ends with
-``run(main)``.
+An entry point defines ``get_parser()`` with :class:`ArgumentParser`, imports heavy libraries
+inside ``main()`` (so that ``--help`` is instant), and is started by ``run(main)``.
 """
 
 import argparse
+import difflib
 import logging
 import math
+import re
 import sys
-from pathlib import Path
-from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple, Union
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import is_dataclass
+from itertools import takewhile
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
-from gmot.common import GmotError, setup_logging
+from gmot.common import GmotError, require_extra, setup_logging
+
+require_extra("recipe", "jsonargparse")
+
+import jsonargparse
+from jsonargparse.typing import (
+    ClosedUnitInterval,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    restricted_number_type,
+)
+
+from gmot.config import ConfigError, flatten, from_dict, load_yaml
+
+__all__ = [
+    "ArgumentParser",
+    "ClosedUnitInterval",
+    "Layer",
+    "NonNegativeInt",
+    "PositiveFloat",
+    "PositiveInt",
+    "number",
+    "run",
+]
+
+# The docstring below a field is the help of its option.
+jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
-class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Show defaults, but not the empty ones."""
+class _ConfigFile(jsonargparse.ActionConfigFile):
+    """``--config FILE.yaml``, with errors that name the file."""
 
-    def _get_help_string(self, action: argparse.Action) -> Optional[str]:
-        if action.default in (None, [], ()):
-            return action.help
-        return super()._get_help_string(action)
+    def __call__(self, parser, cfg, values, option_string=None):  # type: ignore[no-untyped-def]
+        try:
+            content = load_yaml(values)
+            parser.check_keys(values, content)
+        except GmotError as error:
+            parser.error(str(error))
+        if content:
+            super().__call__(parser, cfg, values, option_string)
 
 
-class ArgumentParser(argparse.ArgumentParser):
-    """argparse with ``--config FILE.yaml [FILE.yaml ...]``: files fill options by name.
+class ArgumentParser(jsonargparse.ArgumentParser):
+    """Options from arguments and configuration dataclasses, values from YAML and command line.
 
-    Keys are option names, dashes or underscores alike. An unknown key is an
-    error. A later file wins over those before it, and the command line over all
-    (see :func:`load_config`).
+    ``add_argument("--transfer", type=TransferConfig)`` adds an option ``--transfer.alpha`` per
+    field (``add_class_arguments(..., skip=...)`` leaves fields out). Options may be written with
+    dashes or underscores. Of several ``--config`` files later ones win, and the command line wins
+    over all. Errors are one line with exit status 2.
+
+    Args:
+      with_config: add ``--config`` and ``--print_config``.
     """
 
     def __init__(self, *args: Any, with_config: bool = False, **kwargs: Any):
-        kwargs.setdefault("formatter_class", _Formatter)
-        # An abbreviation that works today breaks when an option is added.
         kwargs.setdefault("allow_abbrev", False)
+        self._files: dict[str, set[str]] = {}  # keys of each --config file
+        self._typed: set[str] = set()  # options of the command line
+        if with_config:
+            kwargs.setdefault("usage", "%(prog)s [OPTIONS]")
         super().__init__(*args, **kwargs)
-        self.with_config = with_config
         if with_config:
             self.add_argument(
                 "--config",
+                action=_ConfigFile,
                 metavar="FILE.yaml",
-                nargs="+",
-                help="fills the options it names; of several files the later ones win",
+                help="configuration; may be repeated, later files win over earlier ones and the "
+                "command line over all",
             )
 
-    def parse_args(self, args: Optional[List[str]] = None, namespace=None):  # type: ignore[override]
-        args = sys.argv[1:] if args is None else list(args)
-        if self.with_config:
-            first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-            first.add_argument("--config", nargs="+", default=[])
-            # Config values go first and are parsed like typed ones, so the
-            # same checks hold and what comes later wins.
-            for config in reversed(first.parse_known_args(args)[0].config):
-                args = self._config_arguments(config) + args
-        return super().parse_args(args, namespace)
+    def format_help(self, *args: Any) -> str:
+        for action in self._actions:  # jsonargparse reads a file per group too; --config is enough
+            if type(action).__name__ == "_ActionConfigLoad":
+                action.help = argparse.SUPPRESS
+        return super().format_help(*args)
 
-    def error(self, message: str) -> NoReturn:
-        """Exit with one line, as for a :class:`GmotError`; the usage is what ``--help`` prints."""
-        self.exit(2, f"error: {message} ({self.prog} --help lists the options)\n")
+    def parse_args(self, args: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
+        """Values of all options; of a dataclass, an instance.
 
-    def _config_arguments(self, path: str) -> List[str]:
-        arguments: List[str] = []
-        for key, value in load_config(path).items():
-            option = "--" + str(key).replace("_", "-")
-            action = self._option_string_actions.get(option)
-            if action is None or option in ("--config", "--help"):
-                known = sorted(o for o in self._option_string_actions if o.startswith("--"))
-                self.error(
-                    f"{path}: unknown key '{key}'. Known: " + ", ".join(o[2:] for o in known)
-                )
-            if action.nargs == 0:
-                self.error(f"{path}: key '{key}' cannot stand in a config file")
-            values = value if isinstance(value, list) else [value]
-            if value is None:
-                continue
-            if action.nargs in ("*", "+"):
-                arguments += [option, *map(str, values)]
-            else:
-                arguments.append(f"{option}={values[0] if len(values) == 1 else value}")
-        return arguments
-
-
-def load_config(path: str, inherits: Tuple[str, ...] = ()) -> Dict[str, Any]:
-    """Read a YAML mapping.
-
-    With ``base: FILE`` in it (relative to its own folder), it is what FILE says
-    but for the keys it names itself.
-
-    Args:
-      path: of the file.
-      inherits: files that build on this one.
-    Raises:
-      GmotError: a file is missing, is not YAML, is not a mapping, or builds on itself.
-    """
-    import yaml
-
-    try:
-        with open(path, encoding="utf-8") as f:
-            config = yaml.safe_load(f)
-    except OSError as error:
-        raise GmotError(f"{path}: {error.strerror}. Give an existing file.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise GmotError(f"{path}: not valid YAML: {error}") from None
-    if config is None:
-        return {}
-    if not isinstance(config, dict):
-        raise GmotError(f"{path}: expected 'option: value' lines, found a {type(config).__name__}")
-    if "base" not in config:
-        return config
-    base = str(Path(path).parent / str(config.pop("base")))
-    if base in (path, *inherits):
-        raise GmotError(f"{path}: 'base: {base}' leads back to it. Remove one of them.")
-    return {**load_config(base, (path, *inherits)), **config}
-
-
-def number(
-    kind: Callable[[str], float], low: float, high: float = math.inf, above: bool = False
-) -> Callable[[str], float]:
-    """The ``type`` of an option that takes a number of a range.
-
-    Args:
-      kind: int or float.
-      low: smallest value.
-      high: largest value.
-      above: the value must be larger than ``low``.
-    """
-    bounds = [f"above {low:g}" if above else f"at least {low:g}"]
-    if high < math.inf:
-        bounds.append(f"at most {high:g}")
-    expected = (
-        f"a number {' and '.join(bounds)}"
-        if kind is float
-        else f"an integer {' and '.join(bounds)}"
-    )
-
-    def parse(text: str) -> float:
+        Args:
+          args: default: those of the command line.
+        """
+        self._files = {}
+        words = self._canonical(list(sys.argv[1:] if args is None else args))
+        values = {key: _plain(value) for key, value in vars(super().parse_args(words)).items()}
+        for key, value in values.items():
+            if any(v == math.inf for v in (value if isinstance(value, list) else [value])):
+                self._refuse(key, "a finite number", value)
         try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not (math.isfinite(value) and low <= value <= high) or (above and value == low):
-            raise argparse.ArgumentTypeError(f"expected {expected}, found '{text}'")
-        return value
+            for name, group in (self.groups or {}).items():
+                kind: Any = getattr(group, "group_class", None)
+                if isinstance(kind, type) and is_dataclass(kind) and name in values:
+                    values[name] = from_dict(kind, values[name].as_dict(), f"{name}.")
+        except ConfigError as error:
+            self._refuse(error.key, error.expected, error.found)
+        if "config" in values:
+            values["config"] = [str(path) for path in values["config"] or []]
+        return argparse.Namespace(**values)
 
-    return parse
+    def _canonical(self, words: list[str]) -> list[str]:
+        """Option names as they were added, ``--config`` before the others."""
+        known = {name.replace("_", "-"): name for name in self._option_string_actions}
+        first: list[str] = []
+        others: list[str] = []
+        self._typed = set()
+        while words:
+            word = words.pop(0)
+            name, equals, value = word.partition("=")
+            if word == "--" or not word.startswith("--"):
+                others.append(word)
+                if word == "--":
+                    others += words
+                    break
+                continue
+            option = known.get(name.replace("_", "-"))
+            if option is None:
+                self.error(f"unknown option {name}{_similar(name, self._option_string_actions)}")
+            self._typed.add(self._option_string_actions[option].dest)
+            target = first if option == "--config" else others
+            kind = getattr(self._option_string_actions[option], "_typehint", None)
+            if get_origin(kind) is list and not equals:  # several words, as with nargs="+"
+                values = list(takewhile(lambda w: not w.startswith("--"), words))
+                del words[: len(values)]
+                if values and not values[0].startswith("["):
+                    values = [f"[{', '.join(values)}]"]
+                target += [option, *values]
+                continue
+            target.append(option + equals + value)
+            if option == "--config" and not equals and words:
+                first.append(words.pop(0))
+        return first + others
+
+    def check_keys(self, path: str, content: dict[str, Any]) -> None:
+        """Raises GmotError for a key of a file that is no option."""
+        known = {a.dest for a in self._actions if a.dest not in ("help", "config", "print_config")}
+        groups = {key.rpartition(".")[0] for key in known} - {""}
+        leaves = known - groups
+        for key, value in flatten(content):
+            if key in groups and value != {}:
+                raise GmotError(f"{path}: {key}: expected 'key: value' lines, found {value!r}")
+            if key not in known:
+                raise GmotError(f"{path}: unknown key {key}{_similar(key, leaves)}")
+        self._files[path] = {key for key, _ in flatten(content)}
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Exit with one line and status 2."""
+        message = message.removeprefix("argument ")
+        key = re.search(r'Parser key "([\w.]+)":?', message)
+        value = re.search(_VALUE, message, re.DOTALL)
+        action = next((a for a in self._actions if key and a.dest == key[1]), None)
+        if key and action and value:
+            found = next(text for text in value.groups() if text is not None)
+            self._refuse(key[1], _expected(action), found.strip())
+        if key:
+            message = message.replace(key[0], f"{self._origin(key[1])}:")
+        missing = re.fullmatch(r"the following arguments are required: (.*)", message)
+        if missing:
+            dests = missing[1].split(", ")
+            options = [
+                a.option_strings[0] for a in self._actions if a.dest in dests and a.option_strings
+            ]
+            message = f"missing options: {', '.join(options or dests)}"
+        self.exit(2, f"error: {' '.join(message.split())} ({self.prog} --help lists the options)\n")
+
+    def _refuse(self, key: str, expected: str, found: Any) -> NoReturn:
+        shown = found if isinstance(found, str) else repr(found)
+        self.exit(2, f"error: {self._origin(key)}: expected {expected}, found {shown}\n")
+
+    def _origin(self, key: str) -> str:
+        """Option, or file and key, that gave a value."""
+        files = [path for path, keys in self._files.items() if key in keys]
+        if files and key not in self._typed:
+            return f"{files[-1]}: {key}"
+        options = [a.option_strings[0] for a in self._actions if a.dest == key and a.option_strings]
+        return options[0] if options else key
 
 
-def str2bool(value: str) -> bool:
-    """``true/false``, ``1/0``, ``yes/no``, as icefall's users write them."""
-    lowered = str(value).lower()
-    if lowered in ("1", "true", "yes", "y", "t"):
-        return True
-    if lowered in ("0", "false", "no", "n", "f"):
-        return False
-    raise argparse.ArgumentTypeError(f"expected true or false, found '{value}'")
+def _plain(value: Any) -> Any:
+    """Built-in numbers for those of jsonargparse, which other processes cannot unpickle."""
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    for kind in (int, float):
+        if isinstance(value, kind) and type(value) not in (kind, bool):
+            return kind(value)
+    return value
 
 
-def layer(value: str) -> Union[int, str]:
-    """Layer of a teacher: a number (0: the embeddings), or ``last`` (also for an empty value)."""
-    if value in ("", "last"):
-        return "last"
-    if not value.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a number or 'last', found '{value}'")
-    return int(value)
+def _similar(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.7)
+    return f". Similar: {', '.join(near)}" if near else ""
+
+
+# A refused value in jsonargparse's messages.
+_VALUE = (
+    r"(?:Got value|Given value): (.*)|Not of type \w+: "
+    r"(?:invalid literal .*: '(.*)'|could not .*: '(.*)'|(.*?) (?:does not|not an?) .*)"
+)
+_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
+_SIGNS = {"gt": "above", "ge": "of at least", "lt": "below", "le": "at most"}
+
+
+def _expected(action: argparse.Action) -> str:
+    """Type of an option in words."""
+    return _words(getattr(action, "_typehint", None) or action.type)
+
+
+def _words(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        choices = ", ".join(map(str, get_args(kind)))
+        return f"one of {choices}" if len(get_args(kind)) > 1 else choices
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join(map(_words, get_args(kind)))
+    if get_origin(kind) in (list, tuple):
+        return "a list"
+    if kind in (None, type(None)):
+        return "null"
+    if hasattr(kind, "_restrictions"):  # jsonargparse's restricted numbers
+        limits = [f"{_SIGNS[sign.__name__]} {limit}" for sign, limit in kind._restrictions]
+        return f"{_WORDS[kind._type]} {' and '.join(limits)}"
+    return _WORDS.get(kind) or str(getattr(kind, "__name__", kind))
+
+
+def number(kind: type, low: float, high: float | None = None) -> Any:
+    """``type`` of an option for a number from ``low`` to ``high``."""
+    limits = [(">=", low)] if high is None else [(">=", low), ("<=", high)]
+    return restricted_number_type(None, kind, limits)
+
+
+Layer = int | Literal["last"]  # layer of a teacher; 0: embeddings
 
 
 def run(main: Callable[[], Any]) -> None:
-    """Run a script's ``main``; errors that the user can mend become one clear line."""
+    """Run a script's ``main``; errors that the user can fix are one line with status 1."""
     setup_logging()
     try:
         main()
     except BrokenPipeError:
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted; run the same command to go on", file=sys.stderr)
+        print("interrupted; run the same command to resume", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         message = _explain(error)
@@ -186,8 +267,8 @@ def run(main: Callable[[], Any]) -> None:
         sys.exit(1)
 
 
-def _explain(error: Exception) -> Optional[str]:
-    """What to say of an exception; None of a fault of the program's own."""
+def _explain(error: Exception) -> str | None:
+    """Message for the user; None for a bug, which keeps its traceback."""
     if isinstance(error, GmotError):
         return str(error)
     found = " ".join(str(error).split())
@@ -205,6 +286,6 @@ def _explain(error: Exception) -> Optional[str]:
     if isinstance(error, RuntimeError) and "DataLoader worker" in found:
         return (
             f"a loading process was killed, most often because memory was short ({found}). "
-            "Use a smaller --num-workers; the same command goes on."
+            "Use fewer num_workers and run the same command again to resume."
         )
     return None

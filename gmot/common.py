@@ -1,43 +1,42 @@
-"""What every floor of the house uses: errors for people, atomic files, a log."""
+"""Utilities: user-facing errors, atomic writes, logging."""
 
 import contextlib
 import glob
 import hashlib
 import importlib
+import importlib.util
 import json
 import logging
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator, Union
+from typing import Any
 
-PathLike = Union[str, Path]
+PathLike = str | Path
 
 
 class GmotError(Exception):
-    """An error the user can mend.
+    """An error that the user can fix.
 
-    The message says what was found, where, what was expected and what to do
-    next. Scripts print it without a traceback and exit with status 1.
+    Message: file or utterance, found, expected, next step. Scripts print it without a traceback
+    and exit with status 1.
     """
 
 
 @contextlib.contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it there on success.
+    """Temporary path beside ``path`` that is renamed to it on success.
 
-    The product appears complete or not at all. Works for files and for
-    folders (the body may create either under the name it is given); a folder
-    of that name is replaced. The suffixes of ``path`` are kept, because
-    writers choose their format by them. Where ``path`` is a symbolic link, the
-    product is made behind it.
+    For files and folders; a folder of that name is replaced. The temporary path keeps the suffixes
+    of ``path``, by which writers choose their format. The target of a symbolic link is written.
     """
     name, path = Path(path).name, Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     for stale in path.parent.glob(f".tmp-*-{glob.escape(name)}"):
         if not _is_running(int(stale.name.split("-")[1])):
-            _remove(stale)  # what a killed process left
+            _remove(stale)  # of a killed process
     temporary = path.parent / f".tmp-{os.getpid()}-{name}"
     try:
         yield temporary
@@ -49,7 +48,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
 
 
 def empty_folder(path: PathLike) -> None:
-    """Make an empty folder; where ``path`` is a symbolic link, behind it."""
+    """Make an empty folder (the target of a symbolic link)."""
     folder = Path(os.path.realpath(path))
     folder.mkdir(parents=True, exist_ok=True)
     for inner in folder.iterdir():
@@ -58,7 +57,7 @@ def empty_folder(path: PathLike) -> None:
 
 def _is_running(pid: int) -> bool:
     if pid == os.getpid():
-        return False  # an earlier process of the same number
+        return False  # of an earlier process with this number
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -100,10 +99,10 @@ def read_json(path: PathLike) -> Any:
 
 
 def read_utf8(path: PathLike, encoding: str = "utf-8") -> str:
-    """Text of a file; ``utf-8-sig`` leaves out a byte order mark.
+    """Text of a file; ``utf-8-sig`` drops a byte order mark.
 
     Raises:
-      GmotError: it is not UTF-8.
+      GmotError: not UTF-8.
     """
     try:
         return Path(path).read_text(encoding=encoding)
@@ -112,7 +111,7 @@ def read_utf8(path: PathLike, encoding: str = "utf-8") -> str:
 
 
 def fingerprint(*parts: Any) -> str:
-    """A short stable name for some content (strings, bytes, numbers, tensors)."""
+    """Short stable hash of strings, bytes, numbers and tensors."""
     digest = hashlib.sha256()
     for part in parts:
         if hasattr(part, "detach"):  # a tensor; torch is not needed here otherwise
@@ -123,10 +122,10 @@ def fingerprint(*parts: Any) -> str:
 
 
 def require_file(path: PathLike, what: str, remedy: str) -> Path:
-    """Return ``path``.
+    """``path``, if it is a non-empty file.
 
     Raises:
-      GmotError: it is not an existing, non-empty file.
+      GmotError: missing or empty.
     """
     path = Path(path)
     if not path.is_file():
@@ -136,14 +135,28 @@ def require_file(path: PathLike, what: str, remedy: str) -> Path:
     return path
 
 
+def require_extra(extra: str, *modules: str) -> None:
+    """Check that the packages of an extra of gmot are installed.
+
+    Raises:
+      ModuleNotFoundError: one of ``modules`` is missing; the message names the extra.
+    """
+    for name in modules:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(
+                f"No module named '{name}': install the extra, pip install 'gmot[{extra}]'",
+                name=name,
+            )
+
+
 def import_quietly(name: str) -> Any:
-    """Import a package of others without the warnings that its import raises."""
+    """Import a third-party package without the warnings of its import."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module(name)
 
 
-def setup_logging(level: int = logging.INFO, log_file: Union[PathLike, None] = None) -> None:
+def setup_logging(level: int = logging.INFO, log_file: PathLike | None = None) -> None:
     """Log to stderr (and to ``log_file``) as ``date time level message``."""
     handlers: list = [logging.StreamHandler()]
     if log_file is not None:

@@ -1,20 +1,22 @@
 # shellcheck shell=bash
-# Command-line options for the scripts of the recipes. Sourced, never run.
+# Command-line options of the scripts. Sourced.
 #
-#   usage="What the script does, shown first by --help."
-#   option stop_stage 7 "last stage to run"      # sets stop_stage=7; --stop-stage or --stop_stage
-#   flag   dev          "with the tests' tools"  # sets dev=false; --dev makes it true
+#   usage="What the script does; printed by --help."
+#   option stop_stage 7 "last stage to run"   # sets stop_stage=7; --stop-stage or --stop_stage
+#   option dev false "with the test tools"    # a boolean: --dev, --dev true or --dev=true
+#   option_list config "experiments"          # array config; each --config appends a value, and the
+#                                             # first one replaces a default assigned before
 #   parse_options "$@"
 #
-# `--name value` and `--name=value` both work. What is shown as the default is the value at the time
-# of parsing, so a plain assignment between `option` and `parse_options` changes the default.
-# An unknown option, a missing value and a stray argument are refused, and so is a value other than
-# true or false for an option declared with one of these.
+# `--name value` and `--name=value` are equivalent. An assignment between `option` and
+# `parse_options` changes the default. With dotted_options=true, options --group.key VALUE... are
+# collected unchanged in the array `dotted`. All other arguments are refused.
 
 option_names=()
 option_helps=()
-option_flags=" "
 option_booleans=" "
+option_lists=" "
+dotted=()
 
 option() { # NAME DEFAULT HELP
   printf -v "$1" %s "$2"
@@ -23,77 +25,62 @@ option() { # NAME DEFAULT HELP
   case $2 in true | false) option_booleans+="$1 " ;; esac
 }
 
-flag() { # NAME HELP
-  option "$1" false "$2"
-  option_flags+="$1 "
-}
-
-option_name() { # ARGUMENT; nothing for what is not written as an option
-  local name
-  case $1 in --?*) name=${1#--} && name=${name%%=*} && echo "${name//-/_}" ;; esac
-}
-
-is_option() { # NAME
-  case $1 in "" | *[!A-Za-z0-9_]*) return 1 ;; esac
-  case " ${option_names[*]} " in *" $1 "*) ;; *) return 1 ;; esac
+option_list() { # NAME HELP
+  option_names+=("$1")
+  option_helps+=("$2 (may be repeated)")
+  option_lists+="$1 "
 }
 
 parse_options() {
-  local argument name value
+  local argument option name value given=" "
   while [ $# -gt 0 ]; do
-    argument=$1
+    argument=$1 option=${1%%=*}
     shift
-    case $argument in
-      --help | -h)
-        show_options
-        exit 0
+    case $option in
+      --help | -h) show_options && exit 0 ;;
+      --*.*)
+        [ "${dotted_options:-false}" = true ] || refuse_option "unknown option '$option'"
+        dotted+=("$argument")
+        while [ $# -gt 0 ] && [[ $1 != --* ]]; do dotted+=("$1") && shift; done
+        continue
         ;;
-      --?*) ;;
+      --?*) name=${option#--} name=${name//-/_} ;;
       *) refuse_option "unexpected argument '$argument'" ;;
     esac
-    name=$(option_name "$argument")
-    is_option "$name" || refuse_option "unknown option '${argument%%=*}'"
-    if [ "$argument" != "${argument#*=}" ]; then
+    [[ $name != *[!A-Za-z0-9_]* && " ${option_names[*]} " == *" $name "* ]] ||
+      refuse_option "unknown option '$option'"
+    if [ "$argument" != "$option" ]; then
       value=${argument#*=}
-    elif [ "$option_flags" != "${option_flags/ $name /}" ]; then
+    elif [[ $option_booleans == *" $name "* && $1 != true && $1 != false ]]; then
       value=true
-    elif [ $# -gt 0 ] && ! is_option "$(option_name "$1")"; then
+    else
+      [[ $# -gt 0 && $1 != --* ]] || refuse_option "option '$option' needs a value"
       value=$1
       shift
+    fi
+    if [[ $option_booleans == *" $name "* && $value != true && $value != false ]]; then
+      refuse_option "option '$option': expected true or false, found '$value'"
+    elif [[ $option_lists != *" $name "* ]]; then
+      printf -v "$name" %s "$value"
     else
-      refuse_option "option '$argument' needs a value"
+      [[ $given == *" $name "* ]] || eval "$name=()"
+      eval "$name+=(\"\$value\")"
+      given+="$name "
     fi
-    if [ "$option_booleans" != "${option_booleans/ $name /}" ]; then
-      case $value in
-        true | false) ;;
-        *) refuse_option "option '${argument%%=*}' is true or false, not '$value'" ;;
-      esac
-    fi
-    printf -v "$name" %s "$value"
   done
 }
 
 show_options() {
-  local i name
+  local i name value
   printf '%s\n\nOptions:\n' "${usage:-Usage: $0 [options]}"
   for i in "${!option_names[@]}"; do
-    name=${option_names[i]}
-    if [ "$option_flags" != "${option_flags/ $name /}" ]; then
-      printf '  --%s\n      %s\n' "${name//_/-}" "${option_helps[i]}"
-    else
-      printf '  --%s VALUE\n      %s (default: %s)\n' \
-        "${name//_/-}" "${option_helps[i]}" "${!name:-none}"
-    fi
+    name=${option_names[i]} value=${!option_names[i]}
+    if [[ $option_lists == *" $name "* ]]; then eval "value=\${${name}[*]}"; fi
+    printf '  --%s VALUE\n      %s (default: %s)\n' "${name//_/-}" "${option_helps[i]}" "${value:-none}"
   done
 }
 
 refuse_option() { # MESSAGE
-  {
-    echo "$0: $1"
-    printf 'Known options:'
-    local name
-    for name in "${option_names[@]}"; do printf ' --%s' "${name//_/-}"; done
-    printf ' --help\n'
-  } >&2
+  printf '%s: %s\nKnown options:%s --help\n' "$0" "$1" "$(printf ' --%s' "${option_names[@]//_/-}")" >&2
   exit 2
 }

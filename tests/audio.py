@@ -1,7 +1,7 @@
 """Small corpora of real audio files."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, Sequence
 
 import numpy as np
 import soundfile
@@ -22,7 +22,7 @@ def write_part(
     prefix: str = "utt",
     frequency: float = 500.0,
     rate: int = 16000,
-) -> Dict[str, str]:
+) -> dict[str, str]:
     """A Kaldi-style folder with paths relative to it; returns id -> text."""
     (folder / "wav").mkdir(parents=True)
     texts = {}

@@ -1,16 +1,26 @@
 #!/usr/bin/env bash
-# Make the environment and run the tests in it; arguments go to pytest:
-#   bash tests/run.sh                      in .venv, the default set
-#   bash tests/run.sh --torch2 -k sinkhorn in .venv-torch2, the second set
+# Make the environment and run the tests in it:
+#   bash tests/run.sh [unit] [--set NAME] [pytest options]
+# unit: the tests that start no process. Examples:
+#   bash tests/run.sh unit -k sinkhorn
+#   bash tests/run.sh --set torch2 tests/ot
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
 options=()
-if [ "${1:-}" = --torch2 ]; then
-  venv=$root/.venv-torch2
-  options=(--torch2)
+marker=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    unit | integration | recipe) marker=(-m "$1") ;;
+    --set)
+      options=(--set "${2:?--set needs a name}")
+      venv=$root/.venv-$2
+      shift
+      ;;
+    *) break ;;
+  esac
   shift
-fi
+done
 bash "$root/shared/environment.sh" --dev ${options[@]+"${options[@]}"}
 cd "$root"
-exec "$venv/bin/python" -m pytest "$@"
+exec "$venv/bin/python" -m pytest ${marker[@]+"${marker[@]}"} "$@"

@@ -1,19 +1,19 @@
-"""The house's doors and floors, read from the sources."""
+"""Package structure: who imports whom, read from the sources."""
 
 import ast
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, List, Tuple
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Each of these is imported in one place alone.
-DOORS = {
+# Third party -> the only modules that import it.
+OWNERS = {
     "k2": "gmot/decode/k2_import.py",
     "kaldilm": "gmot/decode/grammar.py",
     "transformers": "gmot/teacher/",
@@ -21,34 +21,31 @@ DOORS = {
     "kaldi_native_fbank": "gmot/data/pitch.py",
     "tensorboard": "gmot/training/metrics.py",
     "torch.utils.tensorboard": "gmot/training/metrics.py",
-    "geomloss": "gmot/ot/backends/geomloss.py",
+    "matplotlib": "gmot/analysis/plots.py",
+    "geomloss": "gmot/ot/kernels/geomloss.py",
+    "numba": "gmot/ot/kernels/cpu",
+    "triton": "gmot/ot/kernels/",
 }
 
-# A part of gmot -> the parts it may import, beside itself, gmot.common and gmot.cli.
-FLOORS = {
+# Package -> packages that it may import, beside itself and COMMON.
+COMMON = ["common", "cli", "config", "provenance"]
+LAYERS: dict[str, list[str]] = {
     "ot": [],
-    "graphs": ["ot"],
-    "transfer": ["ot", "graphs"],
-    # What the linguistic branch adds to the encoder belongs to the model that is exported.
-    "model": ["transfer.adapter"],
     "text": [],
-    "pinyin": [],
-    "bootstrap": [],
-    "scoring": ["bootstrap", "text", "pinyin"],
-    "result_files": ["bootstrap", "scoring", "text"],
-    "plots": [],
-    "results": ["bootstrap", "result_files", "decode"],
-    "comparison": ["bootstrap", "scoring", "result_files", "results"],
-    "comparison_report": ["comparison", "results"],
+    "transfer": ["ot"],
+    "model": ["text"],
     "data": ["text"],
     "teacher": ["text"],
     "decode": ["text"],
+    "evaluation": ["text", "model", "data", "teacher", "decode"],
+    "analysis": ["ot", "text", "transfer", "model", "data", "teacher", "evaluation"],
     "training": [
-        *("ot", "graphs", "transfer", "model", "text", "scoring", "bootstrap", "result_files"),
-        *("plots", "data", "teacher", "decode"),
+        *("ot", "text", "transfer", "model", "data", "teacher", "decode"),
+        *("evaluation", "analysis"),
     ],
-    "common": [],
-    "cli": [],
+    "bin": ["ot", "text", "transfer", "model", "data", "teacher", "decode"]
+    + ["evaluation", "analysis", "training"],
+    **{name: [] for name in COMMON},
 }
 
 SOURCES = [p.relative_to(ROOT).as_posix() for p in sorted(ROOT.glob("gmot/**/*.py"))]
@@ -60,7 +57,7 @@ SCRIPTS = [
 ]
 
 
-def imports(source: str) -> Iterator[Tuple[int, str]]:
+def imports(source: str) -> Iterator[tuple[int, str]]:
     """(line, dotted name) of everything a file imports, at any depth of it."""
     package = source[: -len(".py")].split("/")[:-1]
     for node in ast.walk(ast.parse((ROOT / source).read_text(encoding="utf-8"))):
@@ -79,44 +76,44 @@ def within(name: str, module: str) -> bool:
     return name == module or name.startswith(module + ".")
 
 
-def test_third_parties_have_one_door_each():
+def test_third_parties_are_imported_by_their_owners():
     wrong = [
-        f"{source}:{line} imports {name}; only {door} may"
+        f"{source}:{line} imports {name}; only {owner} may"
         for source in SOURCES
         for line, name in imports(source)
-        for module, door in DOORS.items()
-        if within(name, module) and not source.startswith(door)
+        for module, owner in OWNERS.items()
+        if within(name, module) and not source.startswith(owner)
     ]
     assert not wrong, "\n".join(wrong)
 
 
 def test_nothing_is_imported_upward():
-    wrong: List[str] = []
+    wrong: list[str] = []
     for source in SOURCES:
         part = source[len("gmot/") : -len(".py")].split("/")[0]
         if part == "__init__":
             continue
-        if part not in FLOORS:
-            wrong.append(f"{source}: say in this test on which floor gmot.{part} stands")
+        if part not in LAYERS:
+            wrong.append(f"{source}: add gmot.{part} to LAYERS of this test")
             continue
-        allowed = [f"gmot.{p}" for p in (part, "common", "cli", *FLOORS[part])]
+        allowed = [f"gmot.{p}" for p in (part, *COMMON, *LAYERS[part])]
         for line, name in imports(source):
             if within(name, "gmot") and not any(within(name, a) for a in allowed):
                 wrong.append(f"{source}:{line} imports {name}")
             if within(name, "local"):
-                wrong.append(f"{source}:{line} imports {name}: the library knows no script")
+                wrong.append(f"{source}:{line} imports {name}: the library imports no script")
     assert not wrong, "\n".join(wrong)
 
 
 def test_the_solver_imports_torch_alone():
-    """Back ends are doors to other libraries; everything else of gmot.ot needs torch only."""
+    """Other libraries are imported by gmot.ot.kernels only."""
     standard = getattr(sys, "stdlib_module_names", None)
     if standard is None:
         pytest.skip("the names of the standard library are known from Python 3.10 on")
     wrong = [
         f"{source}:{line} imports {name}"
         for source in SOURCES
-        if source.startswith("gmot/ot/") and "/backends/" not in source
+        if source.startswith("gmot/ot/") and "/kernels/" not in source
         for line, name in imports(source)
         if name.split(".")[0] not in standard
         and not within(name, "torch")
@@ -125,6 +122,7 @@ def test_the_solver_imports_torch_alone():
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.integration
 def test_importing_the_solver_loads_no_other_library():
     code = (
         "import json, sys, gmot.ot\n"
@@ -160,6 +158,7 @@ def test_there_are_no_symlinks():
     assert not links
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_is_instant(script, tmp_path):
     """From any folder, without torch and the other slow ones, with a word about what it makes."""

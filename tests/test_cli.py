@@ -1,86 +1,204 @@
+"""Options, configuration files and one-line errors; atomic files."""
+
 import subprocess
 import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from gmot.cli import ArgumentParser, str2bool
+from gmot.bin import main
+from gmot.cli import ArgumentParser, NonNegativeInt, PositiveFloat, PositiveInt, number
 from gmot.common import GmotError, atomic_path, read_json, require_file
+from gmot.config import check_range, from_dict
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Inner group."""
+
+    share: float = 0.5
+    """Share of something."""
+
+    def __post_init__(self):
+        check_range(self, 0, 1, "share")
+
+
+@dataclass(frozen=True)
+class Outer:
+    """Outer group."""
+
+    alpha: float = 0.1
+    """Weight of the edges."""
+    reach: float | None = None
+    """Strength of a penalty."""
+    kind: Literal["a", "b"] = "a"
+    """Kind of objective."""
+    inner: Inner = field(default_factory=Inner)
+    dim: int = 3
+
+    def __post_init__(self):
+        check_range(self, 0, 1, "alpha")
 
 
 def parser():
-    p = ArgumentParser(with_config=True)
-    p.add_argument("--base-lr", type=float, default=0.1)
-    p.add_argument("--parts", nargs="+", default=["train"])
+    p = ArgumentParser(with_config=True, prog="prog")
+    p.add_class_arguments(Outer, "outer", skip={"dim"})
+    p.add_argument("--base-lr", type=float, default=0.1, help="highest rate")
+    p.add_argument("--splits", nargs="+", default=["train"])
+    p.add_argument("--avg", type=PositiveInt, default=1)
+    p.add_argument("--jobs", type=NonNegativeInt, default=0)
+    p.add_argument("--seconds", type=PositiveFloat, default=1.0)
+    p.add_argument("--speeds", type=number(float, 0.1, 10.0), nargs="*", default=[])
     p.add_argument("--name", default="x")
     return p
 
 
-def test_config_fills_and_the_command_line_wins(tmp_path):
-    config = tmp_path / "c.yaml"
-    config.write_text("base_lr: 0.5\nname: -y\nparts: [dev, test]\n")
-    args = parser().parse_args(["--config", str(config)])
-    assert (args.base_lr, args.name, args.parts) == (0.5, "-y", ["dev", "test"])
-    assert parser().parse_args(["--config", str(config), "--base-lr", "2"]).base_lr == 2.0
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """One line of the error for a command line; ``c.yaml`` holds ``config``."""
+    monkeypatch.chdir(tmp_path)
+
+    def refused(*args, config=None):
+        if config is not None:
+            (tmp_path / "c.yaml").write_bytes(config.encode("latin-1"))
+            args = ("--config", "c.yaml", *args)
+        with pytest.raises(SystemExit) as end:
+            parser().parse_args(list(args))
+        assert end.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    return refused
 
 
-def test_later_configs_win(tmp_path):
-    (tmp_path / "a.yaml").write_text("base-lr: 0.5\nname: a\n")
-    (tmp_path / "b.yaml").write_text("name: b\n")
+def test_files_fill_options_and_the_command_line_wins(tmp_path):
+    (tmp_path / "a.yaml").write_text("base_lr: 0.5\nname: a\nouter: {alpha: 0.3, reach: 2}\n")
+    (tmp_path / "b.yaml").write_text("name: b\nsplits: [dev, test]\nouter: {inner: {share: 1}}\n")
     files = [str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]
-    args = parser().parse_args(["--config", *files])
-    assert (args.base_lr, args.name, args.config) == (0.5, "b", files)
-    assert parser().parse_args(["--name", "c", "--config", *files]).name == "c"
-    assert parser().parse_args(["--config", *files[::-1]]).name == "a"
+    chosen = ["--outer.inner.share=0.25", "--base-lr", "2"]
+    args = parser().parse_args([*chosen, "--config", files[0], f"--config={files[1]}"])
+    assert args.outer == Outer(alpha=0.3, reach=2.0, inner=Inner(0.25))
+    assert (args.base_lr, args.name, args.splits, args.config) == (2.0, "b", ["dev", "test"], files)
+    assert parser().parse_args(["--config", files[1], "--config", files[0]]).name == "a"
 
 
-def test_config_values_are_checked_like_typed_ones(tmp_path, capsys):
-    config = tmp_path / "c.yaml"
-    config.write_text("base-lr: fast\n")
-    with pytest.raises(SystemExit):
-        parser().parse_args(["--config", str(config)])
-    assert "invalid float value: 'fast'" in capsys.readouterr().err
+def test_an_empty_file_changes_nothing(tmp_path):
+    (tmp_path / "e.yaml").write_text("# nothing\n")
+    assert parser().parse_args(["--config", str(tmp_path / "e.yaml")]).outer == Outer()
 
 
-def test_a_config_may_build_on_another(tmp_path):
-    (tmp_path / "common.yaml").write_text("base-lr: 0.5\nname: common\n")
-    (tmp_path / "c.yaml").write_text("base: common.yaml\nname: own\n")
-    args = parser().parse_args(["--config", str(tmp_path / "c.yaml")])
-    assert (args.base_lr, args.name) == (0.5, "own")
-    (tmp_path / "c.yaml").write_text("base: gone.yaml\n")
-    with pytest.raises(GmotError, match="gone.yaml: No such file"):
-        parser().parse_args(["--config", str(tmp_path / "c.yaml")])
-    (tmp_path / "common.yaml").write_text("base: c.yaml\n")
-    (tmp_path / "c.yaml").write_text("base: common.yaml\n")
-    with pytest.raises(GmotError, match="leads back"):
-        parser().parse_args(["--config", str(tmp_path / "c.yaml")])
+def test_dashes_and_underscores_are_the_same():
+    assert parser().parse_args(["--base_lr", "2"]).base_lr == 2.0
+    assert parser().parse_args(["--outer.reach", "null", "--outer.kind=b"]).outer.kind == "b"
 
 
-def test_unknown_key_is_named(tmp_path, capsys):
-    config = tmp_path / "c.yaml"
-    config.write_text("bse-lr: 1\n")
-    with pytest.raises(SystemExit):
-        parser().parse_args(["--config", str(config)])
-    error = capsys.readouterr().err
-    assert "unknown key 'bse-lr'" in error and "base-lr" in error
+def test_printed_configuration_can_be_read_again(tmp_path, capsys):
+    given = ["--outer.alpha", "0.7", "--outer.inner.share", "0", "--splits", "dev"]
+    with pytest.raises(SystemExit) as end:
+        parser().parse_args([*given, "--print_config"])
+    assert not end.value.code
+    (tmp_path / "p.yaml").write_text(capsys.readouterr().out)
+    again = parser().parse_args(["--config", str(tmp_path / "p.yaml")])
+    expected = parser().parse_args(given)
+    assert (again.outer, again.splits) == (expected.outer, expected.splits)
 
 
-@pytest.mark.parametrize("text", [b"- 1\n- 2\n", b"a: [1\n", b"a: \xff\n"])
-def test_config_that_is_no_mapping(tmp_path, text):
-    config = tmp_path / "c.yaml"
-    config.write_bytes(text)
-    with pytest.raises(GmotError, match="c.yaml"):
-        parser().parse_args(["--config", str(config)])
+@pytest.mark.parametrize(
+    ("args", "facts"),
+    [
+        (["--outer.alhpa", "1"], ["--outer.alhpa", "--outer.alpha"]),
+        (["--outer.dim", "1"], ["--outer.dim"]),  # no option
+        (["--outer.alp", "1"], ["--outer.alp"]),  # no abbreviations
+        (["--outer.alpha", "hm"], ["--outer.alpha", "number", "hm"]),
+        (["--outer.alpha", "7"], ["--outer.alpha", "0 to 1", "7"]),
+        (["--outer.inner.share", "-1"], ["--outer.inner.share", "0 to 1", "-1"]),
+        (["--outer.kind", "c"], ["--outer.kind", "a, b", "c"]),
+        (["--outer.reach", "c"], ["--outer.reach", "number", "null", "c"]),
+        (["--avg", "0"], ["--avg", "integer", "0"]),
+        (["--jobs", "x"], ["--jobs", "integer", "x"]),
+        (["--seconds", "x"], ["--seconds", "number", "x"]),
+        (["--avg", "1.5"], ["--avg", "integer", "1.5"]),
+        (["--jobs", "-1"], ["--jobs", "integer", "0", "-1"]),
+        (["--seconds", "0"], ["--seconds", "number", "0"]),
+        (["--speeds", "1", "11"], ["--speeds", "number", "0.1", "10", "11"]),
+        (["--config", "no.yaml"], ["no.yaml"]),
+    ],
+)
+def test_wrong_options_are_one_line(refused, args, facts):
+    line = refused(*args)
+    assert all(fact in line for fact in facts), line
 
 
-def test_missing_config():
-    with pytest.raises(GmotError, match="no.yaml: No such file"):
-        parser().parse_args(["--config", "no.yaml"])
+@pytest.mark.parametrize(
+    ("config", "facts"),
+    [
+        ("outer: {alhpa: 1}", ["outer.alhpa", "outer.alpha"]),
+        ("otuer: {alpha: 1}", ["otuer.alpha", "outer.alpha"]),
+        ("bse_lr: 1", ["bse_lr", "base_lr"]),
+        ("outer: {alpha: hm}", ["outer.alpha", "number", "hm"]),
+        ("outer: {alpha: 7}", ["outer.alpha", "0 to 1", "7"]),
+        ("outer: {inner: {share: 3}}", ["outer.inner.share", "0 to 1", "3"]),
+        ("outer: 3", ["outer", "3"]),
+        ("base_lr: fast", ["base_lr", "number", "fast"]),
+        *(("- 1\n- 2", []), ("a: [1", []), ("a: \xff", [])),
+    ],
+)
+def test_wrong_files_are_one_line(refused, config, facts):
+    line = refused(config=config)
+    assert all(fact in line for fact in ("c.yaml", *facts)), line
 
 
-def test_str2bool():
-    assert [str2bool(v) for v in ("1", "True", "no")] == [True, True, False]
+def test_the_command_line_is_blamed_for_its_own_value(refused):
+    line = refused("--outer.alpha", "7", config="outer: {alpha: 0.5}")
+    assert "c.yaml" not in line and "--outer.alpha" in line
 
 
+def test_missing_required_option(capsys):
+    p = ArgumentParser(prog="prog")
+    p.add_argument("--exp-dir", required=True)
+    with pytest.raises(SystemExit) as end:
+        p.parse_args([])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and "--exp-dir" in line
+
+
+def test_help_documents_fields():
+    text = " ".join(parser().format_help().split())
+    assert "--outer.alpha" in text and "Weight of the edges." in text and "0.1" in text
+    assert "--outer.dim" not in text
+
+
+def test_configuration_from_a_dictionary():
+    assert from_dict(Outer, {"inner": {"share": 0.1}}) == Outer(inner=Inner(0.1))
+    with pytest.raises(GmotError, match="wings"):
+        from_dict(Outer, {"wings": 2})
+    with pytest.raises(GmotError, match="outer.inner.share"):
+        from_dict(Outer, {"inner": {"share": 2}}, "outer.")
+
+
+def test_console_script_lists_and_runs_the_commands(monkeypatch, capsys):
+    def gmot(*words):
+        monkeypatch.setattr(sys, "argv", ["gmot", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        found = capsys.readouterr()
+        return end.value.code, found.out + found.err
+
+    status, text = gmot("--help")
+    lines = dict(line.split(maxsplit=1) for line in text.splitlines() if line.startswith("  "))
+    assert status == 0 and all(lines.values())
+    assert set(lines) == {path.stem for path in (ROOT / "local").glob("*.py")}
+    status, text = gmot("train", "--help")
+    assert status == 0 and "gmot train" in text and "--transfer.alpha" in text
+    status, text = gmot("trian")
+    assert status == 2 and "trian" in text and text.count("\n") == 1
+
+
+@pytest.mark.integration
 def test_a_user_error_is_one_line_and_status_1():
     code = (
         "from gmot.cli import run\nfrom gmot.common import GmotError\n"
@@ -101,6 +219,7 @@ def test_atomic_path_leaves_nothing_when_interrupted(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.integration
 def test_what_a_killed_process_left_is_removed(tmp_path):
     code = (
         "import os, sys\nfrom gmot.common import atomic_path\n"
@@ -133,3 +252,12 @@ def test_files_that_are_missing_empty_or_broken(tmp_path):
     (tmp_path / "x").write_text("{")
     with pytest.raises(GmotError, match="not valid JSON"):
         read_json(tmp_path / "x")
+
+
+def test_numbers_in_a_range_are_built_in_numbers():
+    """Values are sent to other processes and written to checkpoints."""
+    parser = ArgumentParser()
+    parser.add_argument("--bins", type=number(int, 4))
+    parser.add_argument("--factors", type=PositiveFloat, nargs="+")
+    args = parser.parse_args(["--bins", "80", "--factors", "0.9", "1.1"])
+    assert type(args.bins) is int and [type(f) for f in args.factors] == [float, float]

@@ -1,4 +1,4 @@
-"""The linters are part of the tests, so that one command tells whether a change is ready."""
+"""Linters and type checker, so that one command tells whether a change is ready."""
 
 import shutil
 import subprocess
@@ -7,33 +7,33 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def tool(name: str) -> str:
+def run(name: str, *arguments: str) -> None:
     path = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if path is None:
         pytest.skip(f"{name} is not installed (requirements/dev.txt)")
-    return path
+    result = subprocess.run(
+        [path, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]], ids=" ".join)
 def test_ruff(arguments):
-    result = subprocess.run(
-        [tool("ruff"), *arguments, "."], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    assert result.returncode == 0, result.stdout
+    run("ruff", *arguments, ".")
+
+
+def test_mypy(tmp_path):
+    run("mypy", "--cache-dir", str(tmp_path))
 
 
 def test_shellcheck():
-    patterns = ("shared/*.sh", "tests/*.sh", "egs/*/*.sh", "local/*.sh")
+    patterns = ("shared/*.sh", "tests/*.sh", "egs/*/*.sh", "egs/*/local/*.sh")
     scripts = [p for pattern in patterns for p in sorted(ROOT.glob(pattern))]
     assert len(scripts) >= 8
     scripts.append(ROOT / ".ci" / "run")
-    result = subprocess.run(
-        [tool("shellcheck"), "--external-sources", "--source-path=SCRIPTDIR", *map(str, scripts)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert result.returncode == 0, result.stdout
+    run("shellcheck", "--external-sources", "--source-path=SCRIPTDIR", *map(str, scripts))

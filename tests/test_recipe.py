@@ -1,7 +1,4 @@
-"""The mini recipe from nothing to results on 24 utterances, killed on the way and not.
-
-Real speech synthesis, teacher, training and decoding: it takes minutes.
-"""
+"""The mini recipe from its archives to results on 24 utterances, killed on the way and not."""
 
 import importlib.util
 import json
@@ -24,16 +21,18 @@ pytestmark = pytest.mark.recipe
 ROOT = Path(__file__).resolve().parents[1]
 HAS_K2 = importlib.util.find_spec("k2") is not None
 METHODS = ["ctc-greedy-search"] + (["ctc-decoding", "1best"] if HAS_K2 else [])
-NUM_EPOCHS = 3
+NUM_EPOCHS = 6
+NAMES = [f"{name}_num_epochs{NUM_EPOCHS}" for name in ("ctc", "gm_ot")]
 
 
 class Recipe:
-    """``egs/mini/run.sh --size tiny`` with folders of its own."""
+    """``egs/mini/run.sh --size tiny --model tiny`` with folders of its own."""
 
     def __init__(self, folder: Path, cache: Path):
         self.folder, self.cache = folder, cache
         self.data = folder / "data" / "tiny"
-        self.exp = folder / "exp" / "tiny"
+        self.exp = folder / "exp" / "tiny" / "tiny"
+        self.teacher = cache / "gmot" / "mini" / "teacher"
         self.log = folder / "log.txt"
         folder.mkdir()
 
@@ -42,73 +41,72 @@ class Recipe:
         with open(self.log, "a", encoding="utf-8") as log:
             return subprocess.Popen(
                 [
-                    "bash",
-                    str(ROOT / "egs/mini/run.sh"),
-                    *("--size", "tiny", "--venv", "none"),
+                    *("bash", str(ROOT / "egs/mini/run.sh"), "--venv", "none"),
+                    *("--size", "tiny", "--model", "tiny", "--avg", "2"),
                     *("--data-dir", str(self.folder / "data")),
                     *("--exp-dir", str(self.folder / "exp")),
-                    *("--train-options", f"--num-epochs {NUM_EPOCHS}"),
-                    *("--avg", "2"),
                     *options,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PATH": path, "XDG_CACHE_HOME": str(self.cache)},
-                start_new_session=True,  # so that a kill takes the children too
+                start_new_session=True,  # so that a kill includes the children
             )
 
     def run(self, *options: str) -> str:
         """Returns what this run printed."""
         before = self.log.stat().st_size if self.log.exists() else 0
-        status = self.start(*options).wait(timeout=600)
+        status = self.start(*(options or self.epochs)).wait(timeout=600)
         printed = self.log.read_bytes()[before:].decode()
         assert status == 0, printed[-4000:]
         return printed
 
+    epochs = ("--training.num_epochs", str(NUM_EPOCHS))
+
     def kill_when(self, condition) -> None:
         """SIGKILL to the run and all its processes once ``condition()`` holds."""
-        process = self.start()
+        process = self.start(*self.epochs)
         deadline = time.time() + 300
         while not condition():
             assert process.poll() is None, self.log.read_text()[-4000:]
             assert time.time() < deadline, "the moment to kill never came"
-            time.sleep(0.02)
+            time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        with pytest.raises(ProcessLookupError):  # until the children are reaped, too
+            while time.time() < deadline:
+                os.killpg(process.pid, 0)
+                time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """An uninterrupted run."""
     folder = tmp_path_factory.mktemp("recipe")
-    recipe = Recipe(folder / "whole", folder / "cache-whole")
+    recipe = Recipe(folder / "whole", folder / "cache")
     recipe.printed = recipe.run()
     return recipe
-
-
-def speech(recipe):
-    return {p.name: p.read_bytes() for p in recipe.cache.glob("gmot/mini/speech/*/*.flac")}
 
 
 def features(recipe):
     data = AsrDataModule(recipe.data / "fbank", "mini")
     return {
         name: matrix[:length]
-        for part in ("train", "dev", "test")
-        for batch in data.eval_dataloader(part)
-        for name, matrix, length in zip(batch.ids, batch.features, batch.feature_lens)
+        for split in ("train", "dev", "test")
+        for batch in data.eval_dataloader(split)
+        for name, matrix, length in zip(batch.ids, batch.features, batch.lengths)
     }
 
 
 def test_results_are_complete(finished):
-    for system in ("ctc", "gm_ot"):
-        folder = finished.exp / system
+    for name in NAMES:
+        folder = finished.exp / name
         assert (folder / f"epoch-{NUM_EPOCHS}.pt").is_file()
         assert list((folder / "tensorboard").iterdir())
         records = json.loads((folder / "results.json").read_text())
-        found = {(r["part"], r["method"]): r for r in records}
-        assert set(found) == {(part, m) for part in ("dev", "test") for m in METHODS}
+        found = {(r["split"], r["method"]): r for r in records}
+        assert set(found) == {(split, m) for split in ("dev", "test") for m in METHODS}
         for record in records:
             assert record["ci_low"] <= record["cer"] <= record["ci_high"]
             assert record["num_utterances"] == 4
@@ -116,211 +114,143 @@ def test_results_are_complete(finished):
             names = {p.name.split("-")[0] for p in (folder / method).iterdir()}
             assert names == {"recogs", "errs", "cer"}
     table = (finished.exp / "RESULTS.md").read_text()
-    assert "gm_ot" in table and "gm_ot" in finished.printed
+    assert all(name in table and name in finished.printed for name in NAMES)
 
 
 def test_h_agrees_with_greedy(finished):
     pytest.importorskip("k2")
-    for system in ("ctc", "gm_ot"):
-        by_method = {
-            method: {
-                p.name: p.read_text() for p in (finished.exp / system / method).glob("recogs-*")
-            }
+    for name in NAMES:
+        greedy, ctc = (
+            {p.name: p.read_text() for p in (finished.exp / name / method).glob("recogs-*")}
             for method in ("ctc-greedy-search", "ctc-decoding")
-        }
-        assert by_method["ctc-greedy-search"] == by_method["ctc-decoding"]
+        )
+        assert greedy == ctc
 
 
 def test_a_second_run_repeats_nothing(finished):
     before = {p: p.stat().st_mtime_ns for p in finished.folder.rglob("*.pt")}
-    printed = finished.run()
-    stages = re.findall(r"Stage \d+: .*", printed)
-    left_out = [line for line in stages if "left out, k2 does not load" in line]
-    assert len(left_out) == (0 if HAS_K2 else 1)
-    up_to_date = [line for line in stages if line.endswith(": up to date")]
-    assert len(up_to_date) == 13 - len(left_out)  # 0 to 10, training and decoding for both systems
-    assert len(stages) == 13
+    stages = re.findall(r"Stage \d+ .*", finished.run())
+    # 0 and 5 twice; training and decoding of both experiments.
+    assert len(stages) == 15
+    assert sum(line.endswith("up to date") for line in stages) == 15 - (not HAS_K2)
     assert {p: p.stat().st_mtime_ns for p in finished.folder.rglob("*.pt")} == before
 
 
 def test_killed_three_times_it_ends_with_the_same_products(finished, tmp_path):
-    recipe = Recipe(tmp_path / "killed", tmp_path / "cache")
-    recipe.kill_when(lambda: len(speech(recipe)) >= 6)
-    assert len(speech(recipe)) < 24
+    recipe = Recipe(tmp_path / "killed", finished.cache)
+    recipe.kill_when(lambda: (recipe.data / "corpus").exists())
     recipe.kill_when(lambda: list((recipe.data / "fbank").glob("**/*")))
     assert not (recipe.data / ".stages" / "fbank.done").exists()
-    recipe.kill_when(lambda: (recipe.exp / "gm_ot" / "epoch-1.pt").exists())
-    assert not (recipe.exp / "gm_ot" / f"epoch-{NUM_EPOCHS}.pt").exists()
+    gm_ot = recipe.exp / NAMES[1]
+    recipe.kill_when(lambda: (gm_ot / "epoch-1.pt").exists())
+    assert not (gm_ot / f"epoch-{NUM_EPOCHS}.pt").exists()
     recipe.run()
 
-    assert speech(recipe) == speech(finished)
     ours, theirs = features(recipe), features(finished)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    for system in ("ctc", "gm_ot"):
-        name = f"{system}/epoch-{NUM_EPOCHS}.pt"
-        models = [torch.load(r.exp / name)["model"] for r in (recipe, finished)]
+    for name in NAMES:
+        file = f"{name}/epoch-{NUM_EPOCHS}.pt"
+        models = [torch.load(r.exp / file)["model"] for r in (recipe, finished)]
         assert models[0].keys() == models[1].keys()
         assert all(torch.equal(models[0][k], models[1][k]) for k in models[0])
-        for file in (finished.exp / system).glob("*/recogs-*"):
-            assert (recipe.exp / system / file.parent.name / file.name).read_text() == (
-                file.read_text()
-            )
-    leftovers = [p for p in tmp_path.rglob(".tmp-*")]
-    assert not leftovers
+        for path in (finished.exp / name).glob("*/recogs-*"):
+            same = recipe.exp / path.relative_to(finished.exp)
+            assert same.read_text() == path.read_text()
+    assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_the_experiments_of_the_family_train_and_decode(finished):
+    """All configurations of the recipe but the two above; the random teacher has its own store."""
+    files = sorted((ROOT / "egs/mini/conf").glob("*.yaml"))
+    names = [path.stem for path in files if path.stem not in ("ctc", "gm_ot")]
+    printed = finished.run(
+        *(f"--config=conf/{name}.yaml" for name in names),
+        *("--decoding.methods", "ctc-greedy-search"),
+    )
+    assert "gm_ot_random_teacher" in names and "Stage 7 teacher_random: done" in printed
+    for name in names:
+        log = next((finished.exp / name / "log").iterdir()).read_text(encoding="utf-8")
+        losses = [float(x) for x in re.findall(r"train loss ([-0-9.]+)", log)]
+        assert len(losses) == 2 and losses[1] < losses[0], name
+        assert json.loads((finished.exp / name / "results.json").read_text())
 
 
 def script(name: str, *options: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "local" / name), *options]
+    command = [sys.executable, str(ROOT / name), *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-def train_options(recipe, system="gm_ot"):
-    return [
-        *("--config", str(ROOT / "egs/mini/conf/common.yaml"), "--system", system),
+def train(recipe, folder, *options, config="gm_ot"):
+    store = () if config == "ctc" else ("--teacher-store", str(recipe.data / "teacher"))
+    return script(
+        "local/train.py",
+        *("--config", str(ROOT / "shared/conf/tiny.yaml")),
+        *("--config", str(ROOT / f"egs/mini/conf/{config}.yaml")),
         *("--prefix", "mini", "--fbank-dir", str(recipe.data / "fbank")),
-        *("--lang-dir", str(recipe.data / "lang")),
-        *("--teacher", str(recipe.cache / "gmot/mini/teacher")),
-        *("--num-epochs", str(NUM_EPOCHS)),
-    ]
+        *("--lang-dir", str(recipe.data / "lang"), "--teacher", str(recipe.teacher)),
+        *(*store, "--exp-dir", str(folder), *options),
+    )
 
 
 def test_another_configuration_is_refused(finished):
-    """Resuming, starting from and decoding with what does not fit."""
-    store = ("--teacher-store", str(finished.data / "teacher"))
-    resumed = script(
-        *("train.py", *train_options(finished), *store),
-        *("--exp-dir", str(finished.exp / "gm_ot"), "--dropout", "0.3"),
-    )
+    """Resuming, starting from and learning from what does not fit."""
+    epochs = ("--training.num_epochs", str(NUM_EPOCHS))
+    resumed = train(finished, finished.exp / NAMES[1], *epochs, "--model.dropout", "0.3")
     assert resumed.returncode == 1
-    assert "made with another configuration" in resumed.stderr and "dropout" in resumed.stderr
+    assert all(fact in resumed.stderr for fact in ("dropout", "0.3", "0.1"))
 
-    new = str(finished.exp / "new")
-    started = script(
-        *("train.py", *train_options(finished), *store, "--exp-dir", new),
-        *("--d-model", "96", "--init-from", "ctc/epoch-1.pt"),
-    )
-    assert started.returncode == 1
-    assert "ctc/epoch-1.pt: does not fit the model" in started.stderr
+    new = finished.exp / "new"
+    other = train(finished, new, "--model.d_model", "96", "--init-from", f"{NAMES[0]}/epoch-6.pt")
+    assert other.returncode == 1
+    assert f"{NAMES[0]}/epoch-6.pt" in other.stderr
 
-    taught = script("train.py", *train_options(finished), "--exp-dir", new)
-    assert taught.returncode == 1
-    assert "needs --teacher-store" in taught.stderr
-
-    unknown = script("train.py", *train_options(finished), "--exp-dir", new, "--system", "gmot")
-    assert unknown.returncode == 1
-    assert "system 'gmot' is unknown. Known: ctc, cma_ot" in unknown.stderr
-    assert not list(Path(new).glob("*.pt"))
+    untaught = train(finished, new, "--teacher-store", str(finished.data / "lang"))
+    assert untaught.returncode == 1
+    control = train(finished, new, config="gm_ot_random_teacher")
+    assert control.returncode == 1
+    assert "random" in control.stderr
+    assert not list(new.glob("*.pt"))
+    assert all("Traceback" not in r.stderr for r in (resumed, other, untaught, control))
 
 
-@pytest.fixture(scope="module")
-def random_store(finished):
-    """What stage 7 makes for the control."""
-    folder = finished.data / "teacher_random"
-    done = script(
-        *("compute_teacher.py", "--prefix", "mini", "--train-part", "train", "--layer", "6"),
-        *("--manifest-dir", str(finished.data / "manifests"), "--store", str(folder)),
-        *("--teacher", str(finished.cache / "gmot/mini/teacher"), "--random-weights"),
-    )
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-@pytest.mark.parametrize(
-    "system",
-    [
-        *("cma_ot", "hcm", "hcm_last", "tot", "uot", "gm_ot_no_edges", "gm_ot_no_order"),
-        *("gm_ot_temporal", "gm_ot_random_teacher"),
-    ],
-)
-def test_each_system_trains(finished, random_store, system):
-    """Two epochs of a few steps, at a rate that learns; the recipe trains ctc and gm_ot."""
-    exp_dir = finished.exp / system
-    store = random_store if system.endswith("random_teacher") else finished.data / "teacher"
-    done = script(
-        *("train.py", *train_options(finished, system), "--exp-dir", str(exp_dir)),
-        *("--num-epochs", "2", "--warmup-steps", "5", "--teacher-store", str(store)),
-    )
-    assert done.returncode == 0, done.stderr
-    losses = [float(x) for x in re.findall(r"train loss ([-0-9.]+), ctc", done.stderr)]
-    assert len(losses) == 2 and losses[1] < 0.6 * losses[0]
-    decoded = script(
-        *("decode.py", "--exp-dir", str(exp_dir), "--prefix", "mini", "--parts", "dev"),
-        *("--fbank-dir", str(finished.data / "fbank"), "--lang-dir", str(finished.data / "lang")),
-        *("--graph-dir", str(finished.data / "graphs")),
-        *("--decoding-methods", "ctc-greedy-search"),
-    )
-    assert decoded.returncode == 0, decoded.stderr
-
-
-def test_the_control_asks_for_a_random_teacher(finished):
-    refused = script(
-        *("train.py", *train_options(finished, "gm_ot_random_teacher")),
-        *("--exp-dir", str(finished.exp / "new")),
-        *("--teacher-store", str(finished.data / "teacher")),
-    )
-    assert refused.returncode == 1
-    assert "is the control, with random weights" in refused.stderr
-
-
-def test_transfer_can_start_from_a_ctc_model(finished):
+def test_transfer_starts_from_a_ctc_model(finished):
     exp_dir = finished.exp / "pretrained"
-    options = (
-        *("train.py", *train_options(finished), "--exp-dir", str(exp_dir)),
-        *("--teacher-store", str(finished.data / "teacher")),
-        *("--num-epochs", "1", "--base-lr", "0", "--init-from", "start.pt"),
-    )
-    shutil.copy(finished.exp / "ctc" / "epoch-2.pt", finished.exp / "start.pt")
-    done = script(*options)
+    options = ("--training.num_epochs", "1", "--training.base_lr", "0", "--init-from", "start.pt")
+    ctc = finished.exp / NAMES[0]
+    shutil.copy(ctc / "epoch-6.pt", finished.exp / "start.pt")
+    done = train(finished, exp_dir, *options)
     assert done.returncode == 0, done.stderr
-    before = torch.load(finished.exp / "ctc" / "epoch-2.pt")["model"]
+    before = torch.load(ctc / "epoch-6.pt")["model"]
     after = torch.load(exp_dir / "epoch-1.pt")["model"]
     assert set(after) - set(before) == {name for name in after if name.startswith("adapter.")}
     assert all(torch.equal(after[name], before[name]) for name in before)
 
-    # Other weights of the same name are not what it was started from.
-    assert script(*options).returncode == 0
-    shutil.copy(finished.exp / "ctc" / "epoch-1.pt", finished.exp / "start.pt")
-    refused = script(*options)
+    # Other weights of the same name are another start.
+    assert train(finished, exp_dir, *options).returncode == 0
+    shutil.copy(ctc / "epoch-5.pt", finished.exp / "start.pt")
+    refused = train(finished, exp_dir, *options)
     assert refused.returncode == 1
-    assert "made with another configuration" in refused.stderr
     assert "started_from" in refused.stderr
 
 
-def test_couplings_of_a_trained_system(finished, tmp_path):
-    options = [
-        *("--prefix", "mini", "--fbank-dir", str(finished.data / "fbank")),
-        *("--teacher", str(finished.cache / "gmot/mini/teacher")),
-        *("--output", str(tmp_path / "coupling.png")),
-    ]
-    drawn = script(
-        "plot_coupling.py",
-        "--exp-dir",
-        str(finished.exp / "gm_ot"),
-        "--teacher-layer",
-        "6",
-        *options,
-    )
+def test_couplings_of_a_trained_experiment(finished, tmp_path):
+    def draw(name, output, *options, program="local/plot_coupling.py"):
+        return script(
+            *(program, "--exp-dir", str(finished.exp / name), "--prefix", "mini"),
+            *("--fbank-dir", str(finished.data / "fbank"), "--teacher", str(finished.teacher)),
+            *("--output", str(tmp_path / output), *options),
+        )
+
+    drawn = draw(NAMES[1], "coupling.png", "--teacher-layer", "6")
     assert drawn.returncode == 0, drawn.stderr
     assert (tmp_path / "coupling.png").read_bytes().startswith(b"\x89PNG")
-    swept = script(
-        *("plot_coupling.py", "--sweep", "--sweep-utterances", "3"),
-        *("--alphas", "0", "0.5", "--rhos", "0", "3", "--betas", "0.1", "3"),
-        *("--exp-dir", str(finished.exp / "gm_ot"), "--teacher-layer", "6"),
-        *(*options[:-1], str(tmp_path / "sweep.png")),
-    )
+    grid = ("--alphas", "0", "0.5", "--rhos", "0", "3", "--betas", "0.1", "3")
+    options = ("--num-utterances", "3", *grid)
+    swept = draw(NAMES[1], "sweep.png", *options, program="benchmarks/figure3.py")
     assert swept.returncode == 0, swept.stderr
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
-    report = (tmp_path / "sweep.md").read_text(encoding="utf-8")
-    assert report.count("**larger ") == 4 and "a more diffuse coupling: holds" in report
-    other = script(
-        "plot_coupling.py",
-        "--exp-dir",
-        str(finished.exp / "gm_ot"),
-        "--teacher-layer",
-        "5",
-        *options,
-    )
-    assert other.returncode == 1 and "is not the teacher" in other.stderr
-    none = script("plot_coupling.py", "--exp-dir", str(finished.exp / "ctc"), *options)
-    assert none.returncode == 1 and "no transport to draw" in none.stderr
+    assert (tmp_path / "sweep.md").stat().st_size > 0
+    assert draw(NAMES[1], "other.png", "--teacher-layer", "5").returncode == 1
+    assert draw(NAMES[0], "none.png").returncode == 1
+    assert not list(tmp_path.glob("[on]*.png"))

@@ -1,5 +1,9 @@
 #!/usr/bin/env bash
-# AISHELL-1 from nothing to results, stages 0 to 10: bash egs/aishell/run.sh --help
+# AISHELL-1 from its archives to error rates, stages 0 to 10: bash egs/aishell/run.sh --help
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# shellcheck source=../../shared/run.sh
+title=AISHELL-1
+config=(conf/baseline.yaml conf/gm_ot_setting5.yaml)
+pretrain_config=conf/baseline.yaml
+model=paper
+avg=10
 . "$recipe/../../shared/run.sh"

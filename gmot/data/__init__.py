@@ -1,7 +1,10 @@
 """From corpora to batches; the only package that imports lhotse.
 
-manifests.py reads corpora (kaldi.py, recipes.py; audio.py opens their files,
-corpus_state.py tells whether they changed), features.py computes and stores filter banks
-(archive.py), validate.py checks them, filters.py leaves out what CTC cannot
-learn from, datamodule.py makes batches (augment.py: SpecAugment).
+manifests.py reads corpora (kaldi.py, recipes.py, audio.py), features.py computes and stores
+filter banks (extraction.py, pitch.py, archive.py), validate.py checks them, filters.py excludes
+utterances that CTC cannot align, datamodule.py makes batches (sampling.py, augment.py).
 """
+
+from gmot.common import require_extra
+
+require_extra("recipe", "lhotse", "numpy", "soundfile", "tqdm")

@@ -1,42 +1,49 @@
-"""Feature matrices in half precision, many in one file, memory-mapped.
+"""Feature matrices in half precision, many per file, memory-mapped.
 
-A backend for lhotse's feature storage: cuts that were stored with it load by
-``cut.load_features()`` wherever this module has been imported. It needs numpy
-alone. Reading is a copy out of the page cache, so a corpus that fits in memory
-is kept there by the operating system, shared by all workers.
+A storage backend for lhotse, which needs numpy alone; :func:`register` makes it known there.
+lhotse's own backends are lossy (lilcom), need h5py, or write one file per utterance. A corpus
+that fits in memory stays in the page cache, shared by all workers.
 
-A file is nothing but matrices ``(T, F)`` of little-endian float16, one after
-the other; the key of a matrix is ``offset:T:F``, the offset in values.
+A file holds matrices ``(T, F)`` of little-endian float16, one after another; the key of a matrix
+is ``offset:T:F``, with the offset in values.
 """
 
 import functools
 import os
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Any
 
 import numpy as np
-from lhotse.features.io import FeaturesReader, FeaturesWriter, register_reader, register_writer
+from lhotse.features.io import FeaturesReader, FeaturesWriter, register_reader
 
 from gmot.data.audio import NonFiniteError
 
 DTYPE = np.dtype("<f2")
 
 
-def parse_key(key: str) -> Tuple[int, int, int]:
-    """``offset, T, F`` of a matrix."""
+def register(*_: Any) -> None:
+    """Make ``cut.load_features()`` read archives in this process.
+
+    Call it before cuts are opened; arguments are ignored, so that it can be a DataLoader's
+    ``worker_init_fn`` (a worker that is not forked has a registry of its own).
+    """
+    register_reader(HalfArchiveReader)
+
+
+def parse_key(key: str) -> tuple[int, int, int]:
+    """Offset in values, T and F of a matrix."""
     offset, frames, bins = map(int, key.split(":"))
     return offset, frames, bins
 
 
-@register_writer
 class HalfArchiveWriter(FeaturesWriter):
-    """Write a new archive; use it as a context manager."""
+    """Writer of a new archive; a context manager."""
 
     name = "gmot_half_archive"
 
     def __init__(self, storage_path: os.PathLike):
         self._path = Path(storage_path)
-        self._file = open(self._path, "wb")  # noqa: SIM115 (closed by close())
+        self._file = open(self._path, "wb")  # noqa: SIM115 (closed by __exit__)
         self._offset = 0
 
     @property
@@ -44,8 +51,13 @@ class HalfArchiveWriter(FeaturesWriter):
         return str(self._path)
 
     def write(self, key: str, value: np.ndarray) -> str:
+        """Append a matrix ``(T, F)``; returns its key.
+
+        Raises:
+          NonFiniteError: a value is NaN, infinite or beyond half precision.
+        """
         frames, bins = value.shape
-        with np.errstate(over="ignore"):  # it is told below
+        with np.errstate(over="ignore"):
             half = np.ascontiguousarray(value, DTYPE)
         if not np.isfinite(half).all():
             raise NonFiniteError("features that are not finite in half precision")
@@ -54,38 +66,28 @@ class HalfArchiveWriter(FeaturesWriter):
         self._offset += value.size
         return place
 
-    def close(self) -> None:
+    def __exit__(self, *_: Any) -> None:
         self._file.close()
 
-    def __exit__(self, exc_type, exc_val, exc_tb) -> None:
-        self.close()
 
-
-@register_reader
 class HalfArchiveReader(FeaturesReader):
-    """Read matrices ``(T, F)``, as float32."""
+    """Reader of matrices ``(T, F)``, as float32."""
 
-    name = "gmot_half_archive"
+    name = HalfArchiveWriter.name
 
     def __init__(self, storage_path: os.PathLike):
-        super().__init__()
         self.storage_path = str(storage_path)
 
     def read(
-        self, key: str, left_offset_frames: int = 0, right_offset_frames: Optional[int] = None
+        self, key: str, left_offset_frames: int = 0, right_offset_frames: int | None = None
     ) -> np.ndarray:
         offset, frames, bins = parse_key(key)
-        values = _open(self.storage_path)[offset : offset + frames * bins]
-        matrix = values.reshape(frames, bins)[left_offset_frames:right_offset_frames]
-        return matrix.astype(np.float32)
+        status = os.stat(self.storage_path)  # an archive may be replaced under the same name
+        archive = _map(self.storage_path, status.st_ino, status.st_mtime_ns)
+        matrix = archive[offset : offset + frames * bins].reshape(frames, bins)
+        return matrix[left_offset_frames:right_offset_frames].astype(np.float32)
 
 
 @functools.lru_cache(maxsize=1024)
 def _map(path: str, inode: int, modified: int) -> np.ndarray:
     return np.memmap(path, DTYPE, "r")
-
-
-def _open(path: str) -> np.ndarray:
-    # An archive that was made anew under the same name is another file.
-    status = os.stat(path)
-    return _map(path, status.st_ino, status.st_mtime_ns)

@@ -1,11 +1,8 @@
-"""SpecAugment (Park et al. 2019) with lhotse's parameters and its own generator.
+"""SpecAugment (Park et al. 2019) with lhotse's parameters and a generator of its own.
 
-lhotse's module draws from three global generators, so what it does to an
-utterance depends on everything drawn before, on the number of workers and on
-the rest of the batch; it also fails where no time mask is asked for or an
-utterance is very short. Here what happens to an utterance is a function of
-(seed, epoch, utterance) alone, which is what makes a resumed run equal to one
-that was never stopped.
+The augmentation of an utterance is a function of (seed, epoch, utterance), so that a resumed
+training equals an uninterrupted one. lhotse's module draws from three global generators, and fails
+without time masks and on very short utterances.
 """
 
 import hashlib
@@ -15,58 +12,33 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gmot.common import GmotError
+from gmot.config import check_range
+from gmot.data.config import SpecAugmentConfig
 
 
 @dataclass(frozen=True)
-class SpecAugment:
-    """Time warping, then frequency masks, then time masks; masks are the mean.
+class SpecAugment(SpecAugmentConfig):
+    """Time warping, then frequency masks, then time masks; masks are filled with the mean.
+
+    A frame at least ``time_warp_factor`` W from both ends moves by at most W frames; utterances of
+    up to 2 W + 1 frames are not warped.
 
     Args:
-      time_warp_factor: W: a frame at least W from both ends moves by at most W
-        frames; 0 disables. Utterances of up to 2 W + 1 frames are not warped.
-      num_feature_masks: at most so many frequency masks; 0 disables.
-      features_mask_size: F: each is narrower than this many bins.
-      num_frame_masks: at most so many time masks; 0 disables.
-      frames_mask_size: T: each is shorter than this many frames.
-      max_frames_mask_fraction: all time masks together cover at most this
-        share of an utterance.
-      p: share of the utterances that are changed at all.
       num_others: columns behind the bins (pitch): frequency masks leave them alone,
-        and time masks put their own means there.
+        and time masks fill them with their own means.
 
     Raises:
-      GmotError: a value is out of its range.
+      ConfigError: a value is out of its range.
     """
 
-    time_warp_factor: int = 80
-    num_feature_masks: int = 2
-    features_mask_size: int = 27
-    num_frame_masks: int = 10
-    frames_mask_size: int = 100
-    max_frames_mask_fraction: float = 0.15
-    p: float = 0.9
     num_others: int = 0
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("time_warp_factor", 0, math.inf),
-            ("num_feature_masks", 0, math.inf),
-            ("features_mask_size", 1, math.inf),
-            ("num_frame_masks", 0, math.inf),
-            ("frames_mask_size", 1, math.inf),
-            ("max_frames_mask_fraction", 0, 1),
-            ("p", 0, 1),
-            ("num_others", 0, math.inf),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                expected = f"{low} or more" if high == math.inf else f"{low} to {high}"
-                option = f"--spec-aug-{name.replace('_', '-')}"
-                raise GmotError(f"{option} {value}: expected {expected}.")
+        super().__post_init__()
+        check_range(self, 0, math.inf, "num_others")
 
     def __call__(self, features: Tensor, generator: torch.Generator) -> Tensor:
-        """Change a copy of one utterance's features ``(T, F)``, without padding."""
+        """Augmented copy of the features ``(T, F)`` of one utterance, without padding."""
 
         def draw(high: int) -> int:  # 0 ... high - 1
             return int(torch.randint(high, (1,), generator=generator))
@@ -95,21 +67,20 @@ class SpecAugment:
 
 
 def _warp(features: Tensor, center: int, warped: int) -> Tensor:
-    """Stretch ``(T, F)`` so that frame ``center`` comes to lie at ``warped``."""
+    """Stretch ``(T, F)`` along time so that frame ``center`` moves to ``warped``."""
     if center == warped:
         return features
     frames = len(features)
     rows = features.t().unsqueeze(0)  # (1, F, T)
-    # Along time alone, so linear interpolation within each bin.
-    parts = [(rows[..., :center], warped), (rows[..., center:], frames - warped)]
+    pieces = [(rows[..., :center], warped), (rows[..., center:], frames - warped)]
     stretched = [
-        torch.nn.functional.interpolate(part, size=size, mode="linear", align_corners=False)
-        for part, size in parts
+        torch.nn.functional.interpolate(piece, size=size, mode="linear", align_corners=False)
+        for piece, size in pieces
     ]
     return torch.cat(stretched, dim=-1).squeeze(0).t().contiguous()
 
 
 def generator_for(*key: object) -> torch.Generator:
-    """A generator whose numbers depend on ``key`` alone."""
+    """Generator seeded by ``key``."""
     digest = hashlib.sha256(repr(key).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))

@@ -1,30 +1,30 @@
 """Batches of features for training and evaluation.
 
-What an epoch consists of (the utterances of each batch, their order, what
-SpecAugment does to each) is a function of (seed, epoch) alone: not of the
-number of workers, nor of what was read before, so that a resumed run equals an
-uninterrupted one.
+An epoch (batches, their order, SpecAugment) is a function of (seed, epoch) alone, not of the
+number of workers or of what was read before, so that a resumed training equals an uninterrupted
+one.
 """
 
-import argparse
 import math
 import random
-from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gmot.common import GmotError, PathLike
+from gmot.data import archive
 from gmot.data.augment import SpecAugment, generator_for
+from gmot.data.config import DataConfig
 from gmot.data.features import load_cuts
 from gmot.data.filters import filter_cuts
-from gmot.data.options import SPEC_AUGMENT
 from gmot.data.pitch import NAME as PITCH
 from gmot.data.pitch import NUM_PITCH
 from gmot.data.sampling import bucketed_batches, sorted_batches
 
-PADDING = math.log(1e-10)  # below every stored value: the logarithm of no energy
+PADDING = math.log(1e-10)  # log of no energy, below every stored value
 
 
 @dataclass
@@ -33,18 +33,17 @@ class Batch:
 
     Attributes:
       ids: utterance ids.
-      features: log-Mel energies ``(N, T, F)``, float32, not normalised, padded
-        with ``PADDING``.
-      feature_lens: frames of each utterance, ``(N,)`` int64; the longest is T.
+      features: log-Mel energies ``(N, T, F)``, float32, not normalised, padded with ``PADDING``.
+      lengths: frames per utterance, ``(N,)`` int64, T at most.
       texts: transcripts.
       durations: in seconds.
     """
 
-    ids: List[str]
+    ids: list[str]
     features: Tensor
-    feature_lens: Tensor
-    texts: List[str]
-    durations: List[float]
+    lengths: Tensor
+    texts: list[str]
+    durations: list[float]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -52,14 +51,14 @@ class Batch:
     def pin_memory(self) -> "Batch":
         """Called by torch's DataLoader."""
         self.features = self.features.pin_memory()
-        self.feature_lens = self.feature_lens.pin_memory()
+        self.lengths = self.lengths.pin_memory()
         return self
 
 
 class _Dataset(torch.utils.data.Dataset):
-    """Indices of one batch to a :class:`Batch`."""
+    """Indices of a batch -> :class:`Batch`."""
 
-    def __init__(self, cuts: Sequence[Any], augment: Optional[SpecAugment], *seed: int):
+    def __init__(self, cuts: Sequence[Any], augment: SpecAugment | None, *seed: int):
         self.cuts, self.augment, self.seed = cuts, augment, seed
 
     def __getitem__(self, indices: Sequence[int]) -> Batch:
@@ -70,7 +69,7 @@ class _Dataset(torch.utils.data.Dataset):
             features=torch.nn.utils.rnn.pad_sequence(
                 matrices, batch_first=True, padding_value=PADDING
             ),
-            feature_lens=torch.tensor([len(matrix) for matrix in matrices]),
+            lengths=torch.tensor([len(matrix) for matrix in matrices]),
             texts=[cut.supervisions[0].text for cut in cuts],
             durations=[cut.duration for cut in cuts],
         )
@@ -89,20 +88,19 @@ class _Dataset(torch.utils.data.Dataset):
 
 
 class Loader:
-    """Iterates the batches of one epoch; :meth:`set_epoch` says which.
+    """Iterable over the batches of an epoch, which :meth:`set_epoch` selects.
 
-    Each iteration begins the epoch anew. ``len()`` is the number of batches.
+    Each iteration restarts the epoch. ``len()`` is the number of batches.
 
     Args:
-      cuts: what an epoch consists of.
-      max_duration: seconds in a batch, padding counted.
-      num_workers: processes that load.
+      cuts: utterances of an epoch.
+      max_duration: seconds per batch, padding included.
+      num_workers: loading processes.
       seed: of order and SpecAugment.
-      num_buckets: groups of similar duration; None: by duration, not shuffled.
+      num_buckets: groups of similar duration; None: sorted by duration, not shuffled.
       augment: applied to each utterance.
-      world_size, rank: which share of the batches is this process'; all shares
-        are equally many, for which up to ``world_size - 1`` batches of an epoch
-        (other ones each epoch) are left out.
+      world_size, rank: number of processes and index of this one. Each gets the same number of
+        batches; up to ``world_size - 1`` batches per epoch are left out.
     """
 
     def __init__(
@@ -111,8 +109,8 @@ class Loader:
         max_duration: float,
         num_workers: int,
         seed: int,
-        num_buckets: Optional[int] = None,
-        augment: Optional[SpecAugment] = None,
+        num_buckets: int | None = None,
+        augment: SpecAugment | None = None,
         world_size: int = 1,
         rank: int = 0,
     ):
@@ -127,11 +125,11 @@ class Loader:
 
     @property
     def num_utterances(self) -> int:
-        """Utterances of an epoch, over all processes."""
+        """Utterances per epoch, over all processes."""
         return len(self.cuts)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields."""
+        """Select the epoch of the next iteration."""
         self.epoch = epoch
         durations = [cut.duration for cut in self.cuts]
         if self.num_buckets is None:
@@ -150,8 +148,9 @@ class Loader:
             torch.utils.data.DataLoader(
                 _Dataset(self.cuts, self.augment, self.seed, self.epoch),
                 sampler=self._batches,
-                batch_size=None,  # the batches are made already
+                batch_size=None,  # the sampler yields batches
                 num_workers=self.num_workers,
+                worker_init_fn=archive.register,
                 pin_memory=torch.cuda.is_available(),
             )
         )
@@ -160,23 +159,23 @@ class Loader:
 def _without_tracebacks(batches: Iterable[Batch]) -> Iterator[Batch]:
     try:
         yield from batches
-    except GmotError as error:  # torch puts the traceback of a loading process before the message
+    except GmotError as error:  # torch prepends the worker's traceback to the message
         raise GmotError(str(error).rpartition("GmotError: ")[2].strip()) from None
 
 
 class AsrDataModule:
-    """The parts of a corpus as batches.
+    """Splits of a corpus as batches.
 
     Args:
-      fbank_dir: what the fbank stage made.
-      prefix: first part of the file names.
-      max_duration: seconds of speech in a batch, its padding counted; decides
-        how much memory is needed. A longer utterance is a batch by itself.
-      num_buckets: groups of similar duration; a batch comes from one.
-      num_workers: processes that load; 0 loads in the process that trains.
+      fbank_dir: folder of cuts and features.
+      prefix: corpus name, first part of the file names.
+      max_duration: seconds of speech per batch, padding included; determines the memory needed.
+        A longer utterance is a batch of its own.
+      num_buckets: groups of similar duration; a batch comes from one of them.
+      num_workers: loading processes; 0 loads in the training process.
       seed: of order and SpecAugment.
       spec_augment: applied to training batches; None for none.
-      min_utterance, max_utterance: seconds; training leaves out the others.
+      min_utterance, max_utterance: seconds; training excludes shorter and longer utterances.
     """
 
     def __init__(
@@ -187,9 +186,9 @@ class AsrDataModule:
         num_buckets: int = 10,
         num_workers: int = 0,
         seed: int = 0,
-        spec_augment: Optional[SpecAugment] = None,
+        spec_augment: SpecAugment | None = None,
         min_utterance: float = 0.0,
-        max_utterance: Optional[float] = None,
+        max_utterance: float | None = None,
     ):
         self.fbank_dir = fbank_dir
         self.prefix = prefix
@@ -200,63 +199,50 @@ class AsrDataModule:
         self.spec_augment = spec_augment
         self.min_utterance = min_utterance
         self.max_utterance = max_utterance
-        self._cuts: Dict[str, List[Any]] = {}
+        self._cuts: dict[str, list[Any]] = {}
 
     @classmethod
-    def from_args(cls, args: argparse.Namespace) -> "AsrDataModule":
-        """Make one from the options of :func:`gmot.data.options.add_data_options`.
+    def from_config(
+        cls, fbank_dir: PathLike, prefix: str, config: DataConfig, seed: int
+    ) -> "AsrDataModule":
+        values = {f.name: getattr(config, f.name) for f in fields(config)}
+        augment = asdict(values.pop("spec_augment"))
+        spec_augment = SpecAugment(**augment) if augment["enabled"] else None
+        return cls(fbank_dir, prefix, seed=seed, spec_augment=spec_augment, **values)
 
-        The seed is ``args.seed`` where there is one.
-        """
-        augment = None
-        if args.spec_aug:
-            augment = SpecAugment(**{n: getattr(args, f"spec_aug_{n}") for n in SPEC_AUGMENT})
-        return cls(
-            fbank_dir=args.fbank_dir,
-            prefix=args.prefix,
-            max_duration=args.max_duration,
-            num_buckets=args.num_buckets,
-            num_workers=args.num_workers,
-            seed=getattr(args, "seed", 0),
-            spec_augment=augment,
-            min_utterance=args.min_utterance,
-            max_utterance=args.max_utterance,
-        )
+    def cuts(self, split: str) -> list[Any]:
+        """lhotse cuts of a split, read once."""
+        if split not in self._cuts:
+            self._cuts[split] = load_cuts(self.fbank_dir, self.prefix, split)
+        return self._cuts[split]
 
-    def cuts(self, part: str) -> List[Any]:
-        """The part's lhotse cuts, read once."""
-        if part not in self._cuts:
-            self._cuts[part] = load_cuts(self.fbank_dir, self.prefix, part)
-        return self._cuts[part]
-
-    def num_utterances(self, part: str) -> int:
-        """Utterances of a part, copies of other speeds counted."""
-        return len(self.cuts(part))
+    def num_utterances(self, split: str) -> int:
+        """Utterances of a split, including copies of other speeds."""
+        return len(self.cuts(split))
 
     def train_dataloader(
         self,
-        part: str = "train",
-        output_length: Optional[Callable[[int], int]] = None,
-        tokenize: Optional[Callable[[str], Sequence[int]]] = None,
-        report: Optional[PathLike] = None,
+        split: str = "train",
+        output_length: Callable[[int], int] | None = None,
+        tokenize: Callable[[str], Sequence[int]] | None = None,
+        report: PathLike | None = None,
         world_size: int = 1,
         rank: int = 0,
     ) -> Loader:
         """Shuffled, augmented batches.
 
         Args:
-          part: which part.
-          output_length: frames of features to frames of the model's output;
-            with ``tokenize`` it leaves out what CTC cannot align.
-          tokenize: text to token ids.
-          report: file that lists what was left out.
-          world_size: training processes.
-          rank: which of them this is.
+          split: its name.
+          output_length: frames of features -> frames of the model's output; with ``tokenize`` it
+            excludes utterances that CTC cannot align.
+          tokenize: text -> token ids.
+          report: file that lists excluded utterances.
+          world_size, rank: see :class:`Loader`.
 
         Raises:
-          GmotError: nothing is left to train on.
+          GmotError: all utterances are excluded.
         """
-        cuts = self.cuts(part)
+        cuts = self.cuts(split)
         if output_length is not None and tokenize is not None:
             cuts = filter_cuts(
                 cuts, output_length, tokenize, report, self.min_utterance, self.max_utterance
@@ -275,6 +261,6 @@ class AsrDataModule:
             rank=rank,
         )
 
-    def eval_dataloader(self, part: str) -> Loader:
-        """All utterances of a part, the longest first, in every process."""
-        return Loader(self.cuts(part), self.max_duration, self.num_workers, self.seed)
+    def eval_dataloader(self, split: str) -> Loader:
+        """All utterances of a split in every process, the longest first."""
+        return Loader(self.cuts(split), self.max_duration, self.num_workers, self.seed)

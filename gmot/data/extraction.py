@@ -1,60 +1,62 @@
-"""The work of the fbank stage: features of some utterances, in processes of one thread."""
+"""Features of the shards of a split, computed in processes of one thread each."""
 
 import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from gmot.common import GmotError, atomic_path, write_json
+from gmot.data.archive import HalfArchiveReader, HalfArchiveWriter
 from gmot.data.audio import audio_reason, load_samples
 from gmot.data.pitch import fbank_with_pitch
 
-MIN_DURATION = 0.1  # seconds; nothing shorter can be recognised
+MIN_DURATION = 0.1  # seconds
 
 
 def extract(
-    splits: Dict[str, List[Any]],
-    part: str,
+    shards: dict[str, list[Any]],
+    split: str,
     folder: Path,
     num_mel_bins: int,
     pitch: bool,
     num_jobs: int,
 ) -> None:
-    """Make the archives, cuts and summaries of splits, with a bar of progress.
+    """Write archives, cuts and summaries of shards, with a progress bar.
 
     Args:
-      splits: name -> cuts with audio.
-      part: which they belong to.
+      shards: name -> cuts with audio.
+      split: their split, for the progress bar.
       folder: gets ``<name>.f16``, ``<name>.jsonl.gz`` and, last, ``<name>.json``.
-      num_mel_bins: of the filter bank.
-      pitch: three columns more (:mod:`gmot.data.pitch`).
-      num_jobs: processes, of one thread each.
+      num_mel_bins: bins of the filter bank.
+      pitch: append three pitch features (:mod:`gmot.data.pitch`).
+      num_jobs: processes.
 
     Raises:
       GmotError: one of the processes was killed.
     """
-    total = sum(map(len, splits.values()))
-    tasks = [(cuts, folder, name, num_mel_bins, pitch) for name, cuts in splits.items()]
-    num_jobs = min(num_jobs, len(tasks))
-    with tqdm(total=total, desc=f"fbank of {part}", unit="utterance", disable=None) as progress:
-        for done in _run_tasks(tasks, num_jobs):
+    total = sum(map(len, shards.values()))
+    tasks = [(cuts, folder, name, num_mel_bins, pitch) for name, cuts in shards.items()]
+    with tqdm(total=total, desc=f"features of {split}", unit="utt", disable=None) as progress:
+        for done in _run_tasks(tasks, min(num_jobs, len(tasks))):
             progress.update(done)
 
 
-def _run_tasks(tasks: List[Tuple], num_jobs: int) -> Iterator[int]:
+def _run_tasks(tasks: list[tuple], num_jobs: int) -> Iterator[int]:
+    """Number of utterances of each finished task."""
     if num_jobs <= 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            yield from (_compute_split(*task) for task in tasks)
+            yield from (_compute_shard(*task) for task in tasks)
         finally:
             torch.set_num_threads(threads)
         return
@@ -62,15 +64,15 @@ def _run_tasks(tasks: List[Tuple], num_jobs: int) -> Iterator[int]:
     with ProcessPoolExecutor(
         num_jobs, multiprocessing.get_context("spawn"), initializer=_start_worker
     ) as pool:
-        futures = [pool.submit(_compute_split, *task) for task in tasks]
+        futures = [pool.submit(_compute_shard, *task) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool:
             raise GmotError(
-                f"one of {num_jobs} processes that compute features was killed, most often because "
-                "memory was short. Finished splits are kept: run the same command again to go on, "
-                "with a smaller --num-jobs if it is killed again."
+                f"one of {num_jobs} processes that compute features was killed, most often for "
+                "lack of memory. Finished shards are kept: run the same command again, with a "
+                "smaller --num-jobs if it is killed again."
             ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -78,9 +80,8 @@ def _run_tasks(tasks: List[Tuple], num_jobs: int) -> Iterator[int]:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: the parent has the word
-    # Matrices this small are computed 13 times faster by one thread than by many.
-    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent reports Ctrl-C
+    torch.set_num_threads(1)  # 13 times faster than many threads on matrices this small
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
@@ -90,44 +91,23 @@ def _start_worker() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _compute_split(cuts: List[Any], folder: Path, name: str, num_mel_bins: int, pitch: bool) -> int:
-    """Make one split: archive, cuts and, last, the summary."""
+def _compute_shard(cuts: list[Any], folder: Path, name: str, num_mel_bins: int, pitch: bool) -> int:
+    """Write one shard; returns its number of utterances, failed ones included."""
     from lhotse import CutSet, Fbank, FbankConfig
-    from lhotse.utils import fastcopy
-
-    from gmot.data.archive import HalfArchiveReader, HalfArchiveWriter
 
     rate = cuts[0].sampling_rate
     config = FbankConfig(sampling_rate=rate, num_filters=num_mel_bins)
     extractor = fbank_with_pitch(config) if pitch else Fbank(config)
-    archive = folder / f"{name}.f16"
-    done, failures = [], []
-    with atomic_path(archive) as temporary, HalfArchiveWriter(temporary) as writer:
-        for cut in cuts:
-            if cut.duration < MIN_DURATION:
-                failures.append([cut.id, f"{cut.duration} s, shorter than {MIN_DURATION} s"])
-                continue
-            try:
-                # A header that was fine does not say that the samples are.
-                features = extractor.extract_from_samples_and_store(
-                    load_samples(cut), writer, rate, offset=cut.start, channel=cut.channel
-                )
-            except (OSError, MemoryError):
-                raise  # the machine's fault, not the utterance's
-            except Exception as error:
-                failures.append([cut.id, audio_reason(error)])
-                continue
-            features.recording_id = cut.recording_id
-            features.storage_path = f"{folder.name}/{archive.name}"
-            done.append(fastcopy(cut, features=features))
-    width = extractor.feature_dim(rate)
-    sums, squares = np.zeros(width), np.zeros(width)
-    for cut in done:  # statistics of what is stored, not of what was rounded to it
-        values = HalfArchiveReader(archive).read(cut.features.storage_key).astype(np.float64)
-        sums += values.sum(axis=0)
-        squares += (values**2).sum(axis=0)
+    done, failures = _store_features(cuts, extractor, folder / f"{name}.f16")
     with atomic_path(folder / f"{name}.jsonl.gz") as temporary:
         CutSet.from_cuts(done).to_file(temporary)
+    width = extractor.feature_dim(rate)
+    sums, squares = np.zeros(width), np.zeros(width)
+    reader = HalfArchiveReader(folder / f"{name}.f16")
+    for cut in done:  # statistics of the stored values, not of the ones before rounding
+        values = reader.read(cut.features.storage_key).astype(np.float64)
+        sums += values.sum(axis=0)
+        squares += (values**2).sum(axis=0)
     write_json(
         folder / f"{name}.json",
         {
@@ -139,3 +119,35 @@ def _compute_split(cuts: List[Any], folder: Path, name: str, num_mel_bins: int, 
         },
     )
     return len(cuts)
+
+
+def _store_features(
+    cuts: list[Any], extractor: Any, archive: Path
+) -> tuple[list[Any], list[list[str]]]:
+    """Write an archive; returns cuts with features, and ``[id, reason]`` of the others."""
+    from lhotse.utils import fastcopy
+
+    done, failures = [], []
+    with atomic_path(archive) as temporary, HalfArchiveWriter(temporary) as writer:
+        for cut in cuts:
+            if cut.duration < MIN_DURATION:
+                failures.append([cut.id, f"{cut.duration} s, shorter than {MIN_DURATION} s"])
+                continue
+            try:
+                # A valid header does not imply valid samples.
+                features = extractor.extract_from_samples_and_store(
+                    load_samples(cut),
+                    writer,
+                    cut.sampling_rate,
+                    offset=cut.start,
+                    channel=cut.channel,
+                )
+            except (OSError, MemoryError):
+                raise  # a fault of the machine, not of the utterance
+            except Exception as error:
+                failures.append([cut.id, audio_reason(error)])
+                continue
+            features.recording_id = cut.recording_id
+            features.storage_path = f"{archive.parent.name}/{archive.name}"
+            done.append(fastcopy(cut, features=features))
+    return done, failures

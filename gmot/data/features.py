@@ -1,9 +1,8 @@
 """Filter banks of a corpus, computed once: parallel, resumable, in a few files.
 
-The utterances of a part are divided into splits that depend on the data alone.
-Each split is one archive, its cuts and, written last, its summary; a run that
-was killed goes on with the splits that have no summary, and the product is the
-same as that of an uninterrupted run, whatever the number of processes.
+The utterances of a split are divided into shards that depend on the data alone. A shard is an
+archive, its cuts and, written last, its summary. A killed run continues with the shards that have
+no summary; the product does not depend on interruptions or on the number of processes.
 """
 
 import gzip
@@ -11,8 +10,9 @@ import json
 import logging
 import shutil
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,36 +28,36 @@ from gmot.common import (
     require_file,
     write_json,
 )
-from gmot.data.corpus_state import file_state
+from gmot.data import archive
+from gmot.data.audio import file_state
 from gmot.data.extraction import extract
 from gmot.data.manifests import manifest_path, read_manifest
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # raise it when the same input gives other features
-MIN_STD = 1e-3  # of a bin that never changes
+FORMAT = 2  # increment it when the same input gives other files
+MIN_STD = 1e-3  # of a constant bin
+SHARD_SIZE, MAX_SHARDS = 250, 100
 
 
-def cuts_path(fbank_dir: PathLike, prefix: str, part: str) -> Path:
-    """Where the cuts of a part lie."""
-    return Path(fbank_dir) / f"{prefix}_cuts_{part}.jsonl.gz"
+def cuts_path(fbank_dir: PathLike, prefix: str, split: str) -> Path:
+    """Path of the cuts of a split."""
+    return Path(fbank_dir) / f"{prefix}_cuts_{split}.jsonl.gz"
 
 
-def load_cuts(fbank_dir: PathLike, prefix: str, part: str) -> List[Any]:
-    """The cuts of a part, with features that load, without their recordings.
+def load_cuts(fbank_dir: PathLike, prefix: str, split: str) -> list[Any]:
+    """lhotse cuts of a split, with features that can be loaded, without recordings.
 
-    Feature files are found relative to ``fbank_dir``, so that the folder may be
-    moved or copied.
+    Feature files are found relative to ``fbank_dir``, so the folder may be moved.
 
     Raises:
       GmotError: the manifest is missing, broken or empty.
     """
     from lhotse import CutSet
 
-    import gmot.data.archive  # noqa: F401 (registers the storage)
-
+    archive.register()
     path = require_file(
-        cuts_path(fbank_dir, prefix, part), f"cuts of '{part}'", "Run the fbank stage first."
+        cuts_path(fbank_dir, prefix, split), f"cuts of '{split}'", "Run the fbank stage first."
     )
     try:
         cuts = list(CutSet.from_jsonl_lazy(path))
@@ -67,25 +67,25 @@ def load_cuts(fbank_dir: PathLike, prefix: str, part: str) -> List[Any]:
             "Delete it and run the fbank stage again."
         ) from error
     if not cuts:
-        raise GmotError(f"{path}: holds no utterance. Run the fbank stage again.")
-    places: Dict[str, str] = {}
+        raise GmotError(f"{path}: no utterances. Run the fbank stage again.")
+    paths: dict[str, str] = {}
     for cut in cuts:
         if not cut.has_features:
             raise GmotError(f"{path}: '{cut.id}' has no features. Run the fbank stage again.")
         stored = cut.features.storage_path
-        if stored not in places:
+        if stored not in paths:
             beside = Path(fbank_dir) / stored
-            places[stored] = str(beside.absolute()) if beside.exists() else stored
-        cut.features.storage_path = places[stored]
+            paths[stored] = str(beside.absolute()) if beside.exists() else stored
+        cut.features.storage_path = paths[stored]
         cut.recording = None
     return cuts
 
 
-def load_cmvn(fbank_dir: PathLike, prefix: str) -> Tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the training part's features, each ``(F,)`` float32.
+def load_cmvn(fbank_dir: PathLike, prefix: str) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the training split's features, each ``(F,)`` float32.
 
     Raises:
-      GmotError: they have not been computed, or are not usable.
+      GmotError: the file is missing or unusable.
     """
     path = Path(fbank_dir) / f"{prefix}_cmvn.json"
     stored = read_json(path)
@@ -104,7 +104,7 @@ def load_cmvn(fbank_dir: PathLike, prefix: str) -> Tuple[Tensor, Tensor]:
 
 def compute_fbank(
     prefix: str,
-    part: str,
+    split: str,
     manifest_dir: PathLike,
     fbank_dir: PathLike,
     num_mel_bins: int = 80,
@@ -113,104 +113,110 @@ def compute_fbank(
     write_cmvn: bool = False,
     pitch: bool = False,
 ) -> int:
-    """Compute and store the features of one part.
+    """Compute and store the features of a split.
 
     Args:
-      prefix: first part of the file names.
-      part: which part.
-      manifest_dir: holds its manifests.
-      fbank_dir: gets ``<prefix>_cuts_<part>.jsonl.gz`` and the folder
-        ``<prefix>_feats_<part>``.
-      num_mel_bins: of the filter bank.
-      speeds: factors of additional copies; their ids end in ``_sp<factor>``.
-      num_jobs: processes, of one thread each.
-      write_cmvn: also write ``<prefix>_cmvn.json``, mean and standard deviation
-        over all frames.
-      pitch: three columns more (:mod:`gmot.data.pitch`).
+      prefix: corpus name, first part of the file names.
+      split: its name.
+      manifest_dir: folder of its manifests.
+      fbank_dir: gets ``<prefix>_cuts_<split>.jsonl.gz`` and ``<prefix>_feats_<split>/``.
+      num_mel_bins: bins of the filter bank.
+      speeds: factors of additional copies, whose ids end in ``_sp<factor>``.
+      num_jobs: processes of one thread each.
+      write_cmvn: also write ``<prefix>_cmvn.json``, mean and standard deviation over all frames.
+      pitch: append three pitch features (:mod:`gmot.data.pitch`).
 
     Returns:
       The number of cuts.
 
     Raises:
-      GmotError: a manifest is missing, or not one utterance could be read.
+      GmotError: a manifest is missing, or no utterance can be read.
     """
-    product = cuts_path(fbank_dir, prefix, part)
-    folder = Path(fbank_dir) / f"{prefix}_feats_{part}"
+    folder = Path(fbank_dir) / f"{prefix}_feats_{split}"
+    product = cuts_path(fbank_dir, prefix, split)
     options = (num_mel_bins, speeds, *(["kaldi-pitch"] if pitch else []))
-    source = {"made_from": _fingerprint(manifest_dir, prefix, part, *options)}
-    marker = folder / "source.json"
-    if not marker.is_file() or read_json(marker) != source:
-        # The cuts go first: they must never name features that are not there.
-        product.unlink(missing_ok=True)
-        empty_folder(folder)
-        write_json(marker, source)
-
-    names = sorted(path.stem for path in folder.glob("split-*.json"))
-    whole = [name for name in names if _is_whole(folder, name)]
-    summaries = [read_json(folder / f"{name}.json") for name in whole]
-    if whole != names or _num_lines(product) != sum(s["num_cuts"] for s in summaries):
-        product.unlink(missing_ok=True)
-        names = whole
-        splits = _splits(_make_cuts(manifest_dir, prefix, part, speeds))
-        missing = {name: cuts for name, cuts in splits.items() if name not in set(names)}
-        if len(missing) < len(splits):
-            log.info("%s: %d of %d splits are there", part, len(names), len(splits))
-        extract(missing, part, folder, num_mel_bins, pitch, num_jobs)
-        names = sorted(splits)
-        _merge(names, folder, product)
-        summaries = [read_json(folder / f"{name}.json") for name in names]
-    _report_failures(summaries, Path(fbank_dir) / f"{prefix}_excluded_{part}.txt", part)
+    source = {"made_from": _fingerprint(manifest_dir, prefix, split, *options)}
+    summaries = _reuse(folder, product, source)
+    if summaries is None:
+        shards = _make_shards(_make_cuts(manifest_dir, prefix, split, speeds))
+        missing = {name: cuts for name, cuts in shards.items() if not _is_complete(folder, name)}
+        if len(missing) < len(shards):
+            log.info("%s: %d of %d shards exist", split, len(shards) - len(missing), len(shards))
+        extract(missing, split, folder, num_mel_bins, pitch, num_jobs)
+        summaries = [read_json(folder / f"{name}.json") for name in shards]
+        _merge(summaries, list(shards), folder, product)
+    _report_failures(summaries, Path(fbank_dir) / f"{prefix}_excluded_{split}.txt", split)
     if write_cmvn:
         _write_cmvn(summaries, Path(fbank_dir) / f"{prefix}_cmvn.json")
     return sum(summary["num_cuts"] for summary in summaries)
 
 
-def _fingerprint(manifest_dir: PathLike, prefix: str, part: str, *options: Any) -> str:
-    """Of all that the features depend on: options, manifests, and the state of the audio files."""
-    recordings = read_manifest(manifest_dir, prefix, "recordings", part, ("id", "sources"))
-    supervisions = read_manifest(manifest_dir, prefix, "supervisions", part, ("id", "text"))
+def _fingerprint(manifest_dir: PathLike, prefix: str, split: str, *options: Any) -> str:
+    """Fingerprint of all that the features depend on: options, manifests, state of the audio."""
+    recordings = read_manifest(manifest_dir, prefix, "recordings", split, ("id", "sources"))
+    supervisions = read_manifest(manifest_dir, prefix, "supervisions", split, ("id", "text"))
     files = [s["source"] for r in recordings for s in r["sources"] if s["type"] == "file"]
     states = [file_state(path) for path in files]
-    if files and not any(states):
-        # Before anything is removed: features that are there outlive the audio.
+    if files and not any(states):  # before existing features are removed
         raise GmotError(
-            f"part '{part}': not one of {len(files)} audio files is there; the first: {files[0]}. "
-            "Put the audio back where the manifests say, or make the manifests anew."
+            f"split '{split}': none of its {len(files)} audio files exists; the first: {files[0]}. "
+            "Restore the audio, or run the manifests stage again."
         )
     return fingerprint(FORMAT, *map(repr, (*options, *recordings, *supervisions, *states)))
 
 
+def _reuse(folder: Path, product: Path, source: dict[str, str]) -> list[dict] | None:
+    """Summaries of finished features of the same source; None if there is something to compute."""
+    marker = folder / "source.json"
+    if marker.is_file() and read_json(marker) == source:
+        names = sorted(path.stem for path in folder.glob("shard-*.json"))
+        if all(_is_complete(folder, name) for name in names):
+            summaries = [read_json(folder / f"{name}.json") for name in names]
+            if _num_lines(product) == sum(summary["num_cuts"] for summary in summaries):
+                return summaries
+        product.unlink(missing_ok=True)
+        return None
+    # The cuts go first: they must never name features that do not exist.
+    product.unlink(missing_ok=True)
+    empty_folder(folder)
+    write_json(marker, source)
+    return None
+
+
 def _make_cuts(
-    manifest_dir: PathLike, prefix: str, part: str, speeds: Sequence[float]
-) -> List[Any]:
+    manifest_dir: PathLike, prefix: str, split: str, speeds: Sequence[float]
+) -> list[Any]:
     """One cut per supervision, of the same id, then the copies of other speeds."""
     from lhotse import CutSet, RecordingSet, SupervisionSet
 
-    recordings = RecordingSet.from_file(manifest_path(manifest_dir, prefix, "recordings", part))
-    supervisions = SupervisionSet.from_file(
-        manifest_path(manifest_dir, prefix, "supervisions", part)
+    path = manifest_path(manifest_dir, prefix, "supervisions", split)
+    recordings = RecordingSet.from_file(manifest_path(manifest_dir, prefix, "recordings", split))
+    complete = CutSet.from_manifests(
+        recordings=recordings, supervisions=SupervisionSet.from_file(path)
     )
-    whole = CutSet.from_manifests(recordings=recordings, supervisions=supervisions)
     cuts = [
         trimmed.with_id(trimmed.supervisions[0].id)
-        for cut in whole
+        for cut in complete
         for trimmed in cut.trim_to_supervisions(keep_overlapping=False)
     ]
     if not cuts:
-        raise GmotError(
-            f"{manifest_path(manifest_dir, prefix, 'supervisions', part)}: holds no utterance "
-            "with a recording. Run the manifests stage again."
-        )
+        raise GmotError(f"{path}: no utterances with a recording. Run the manifests stage again.")
     return cuts + [cut.perturb_speed(factor) for factor in speeds for cut in cuts]
 
 
-def _is_whole(folder: Path, name: str) -> bool:
-    """Whether the files of a split are what its summary says, with finite features."""
-    from gmot.data.archive import DTYPE
+def _make_shards(cuts: list[Any]) -> dict[str, list[Any]]:
+    size = max(SHARD_SIZE, -(-len(cuts) // MAX_SHARDS))
+    return {
+        f"shard-{i:03d}": cuts[start : start + size]
+        for i, start in enumerate(range(0, len(cuts), size))
+    }
 
+
+def _is_complete(folder: Path, name: str) -> bool:
+    """Whether the files of a shard agree with its summary, and its features are finite."""
     try:
         summary = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        size = summary["num_frames"] * len(summary["sum"]) * DTYPE.itemsize
+        size = summary["num_frames"] * len(summary["sum"]) * archive.DTYPE.itemsize
         return (
             (folder / f"{name}.f16").stat().st_size == size
             and _num_lines(folder / f"{name}.jsonl.gz") == summary["num_cuts"]
@@ -221,7 +227,7 @@ def _is_whole(folder: Path, name: str) -> bool:
 
 
 def _num_lines(path: Path) -> int:
-    """Lines of a compressed file; -1 of one that is missing or broken."""
+    """Lines of a compressed file; -1 if it is missing or broken."""
     try:
         with gzip.open(path, "rb") as lines:
             return sum(1 for _ in lines)
@@ -229,46 +235,33 @@ def _num_lines(path: Path) -> int:
         return -1
 
 
-def _splits(cuts: List[Any]) -> Dict[str, List[Any]]:
-    """At most a hundred splits, of 250 cuts or more."""
-    size = max(250, -(-len(cuts) // 100))
-    return {
-        f"split-{i:03d}": cuts[start : start + size]
-        for i, start in enumerate(range(0, len(cuts), size))
-    }
-
-
-def _merge(names: Sequence[str], folder: Path, product: Path) -> None:
-    if not any(read_json(folder / f"{name}.json")["num_cuts"] for name in names):
-        _, reason = read_json(folder / f"{names[0]}.json")["failures"][0]
+def _merge(summaries: Sequence[dict], names: Sequence[str], folder: Path, product: Path) -> None:
+    if not any(summary["num_cuts"] for summary in summaries):
         empty_folder(folder)
         raise GmotError(
-            f"{product}: not one utterance could be read; the first: {reason}. "
-            "Is the audio still where the manifests say?"
+            f"{product}: no utterance could be read; the first: {summaries[0]['failures'][0][1]}. "
+            "Check that the audio is where the manifests say."
         )
     with atomic_path(product) as temporary, gzip.open(temporary, "wb") as merged:
         for name in names:
-            with gzip.open(folder / f"{name}.jsonl.gz", "rb") as split:
-                shutil.copyfileobj(split, merged)
+            with gzip.open(folder / f"{name}.jsonl.gz", "rb") as shard:
+                shutil.copyfileobj(shard, merged)
 
 
-def _report_failures(summaries: Sequence[Dict], report: Path, part: str) -> None:
+def _report_failures(summaries: Sequence[dict], report: Path, split: str) -> None:
     failures = [failure for summary in summaries for failure in summary["failures"]]
-    if failures:
-        with atomic_path(report) as path:
-            path.write_text("".join(f"{i}\t{r}\n" for i, r in failures), encoding="utf-8")
-        log.warning(
-            "part '%s': %d utterances left out, the first: %s (%s); all in %s",
-            part,
-            len(failures),
-            *failures[0],
-            report,
-        )
-    else:
+    if not failures:
         report.unlink(missing_ok=True)
+        return
+    with atomic_path(report) as path:
+        path.write_text("".join(f"{i}\t{r}\n" for i, r in failures), encoding="utf-8")
+    log.warning(
+        "split '%s': %d utterances excluded, the first: %s (%s); all in %s",
+        *(split, len(failures), *failures[0], report),
+    )
 
 
-def _write_cmvn(summaries: Sequence[Dict], path: Path) -> None:
+def _write_cmvn(summaries: Sequence[dict], path: Path) -> None:
     frames = sum(summary["num_frames"] for summary in summaries)
     mean = np.sum([summary["sum"] for summary in summaries], axis=0) / frames
     squares = np.sum([summary["sum_of_squares"] for summary in summaries], axis=0) / frames

@@ -1,13 +1,14 @@
-"""Utterances that training leaves out, and a report that says why.
+"""Exclusion of utterances that training cannot use, and a report of the reasons.
 
-CTC needs a frame for each token and one more between two equal neighbours
-(Graves et al. 2006, section 3.1); with fewer its loss is infinite. Here is the
-one place that decides it, with the frames that the model really puts out.
+CTC needs a frame per token and one more between two equal neighbours (Graves et al. 2006,
+section 3.1); with fewer its loss is infinite.
 """
 
+import functools
 import logging
 from collections import Counter
-from typing import Any, Callable, Iterable, List, Optional, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from gmot.common import GmotError, PathLike, atomic_path
 
@@ -15,18 +16,12 @@ log = logging.getLogger(__name__)
 
 
 def required_frames(token_ids: Sequence[int]) -> int:
-    """The shortest CTC alignment: tokens plus adjacent repetitions."""
-    repeats = sum(a == b for a, b in zip(token_ids, token_ids[1:]))
-    return len(token_ids) + repeats
+    """Length of the shortest CTC alignment: tokens plus adjacent repetitions."""
+    return len(token_ids) + sum(a == b for a, b in zip(token_ids, token_ids[1:]))
 
 
 def ctc_feasible(num_output_frames: int, token_ids: Sequence[int]) -> bool:
-    """Whether CTC can align the tokens to the model's output frames.
-
-    Args:
-      num_output_frames: T', after subsampling.
-      token_ids: the transcript.
-    """
+    """Whether CTC can align the tokens to so many output frames (after subsampling)."""
     return int(num_output_frames) >= max(1, required_frames(token_ids))
 
 
@@ -34,65 +29,74 @@ def filter_cuts(
     cuts: Iterable[Any],
     output_length: Callable[[int], int],
     tokenize: Callable[[str], Sequence[int]],
-    report: Optional[PathLike] = None,
+    report: PathLike | None = None,
     min_duration: float = 0.0,
-    max_duration: Optional[float] = None,
-) -> List[Any]:
-    """Leave out what cannot be trained on.
+    max_duration: float | None = None,
+) -> list[Any]:
+    """Exclude utterances that cannot be trained on.
 
     Args:
       cuts: lhotse cuts with features and one supervision each.
-      output_length: frames of features to frames of the model's output.
-      tokenize: text to token ids.
-      report: file for one line per utterance left out: id, seconds, feature
-        frames, tokens, reason, separated by tabs. It is always written.
-      min_duration: in seconds.
-      max_duration: in seconds, None for no limit.
+      output_length: frames of features -> frames of the model's output.
+      tokenize: text -> token ids; called once per distinct text.
+      report: file with one line per excluded utterance: id, seconds, feature frames, tokens and
+        reason, separated by tabs. It is written even if none is excluded.
+      min_duration, max_duration: in seconds; None: no limit.
 
     Returns:
-      The cuts that are left, in their order.
+      The remaining cuts, in their order.
 
     Raises:
-      GmotError: none is left.
+      GmotError: none remains.
     """
+    tokenize = functools.cache(tokenize)
     kept, lines = [], []
-    reasons: Counter = Counter()
+    kinds: Counter = Counter()
     for cut in cuts:
         ids = tokenize(cut.supervisions[0].text)
-        frames = int(output_length(cut.num_frames))
-        if not ids:
-            kind, reason = "no tokens", "no tokens"
-        elif cut.duration < min_duration:
-            kind = "too short"
-            reason = f"shorter than {min_duration} s"
-        elif max_duration is not None and cut.duration > max_duration:
-            kind = "too long"
-            reason = f"longer than {max_duration} s"
-        elif not ctc_feasible(frames, ids):
-            kind = "fewer frames than CTC needs"
-            reason = f"{frames} output frames, CTC needs {required_frames(ids)}"
-        else:
+        kind, reason = _objection(cut, ids, output_length, min_duration, max_duration)
+        if not kind:
             kept.append(cut)
             continue
-        reasons[kind] += 1
+        kinds[kind] += 1
         lines.append(f"{cut.id}\t{cut.duration:.3f}\t{cut.num_frames}\t{len(ids)}\t{reason}\n")
     if report is not None:
         with atomic_path(report) as path:
-            path.write_text(
-                "# id\tseconds\tframes\ttokens\treason\n" + "".join(lines), encoding="utf-8"
-            )
+            header = "# id\tseconds\tframes\ttokens\treason\n"
+            path.write_text(header + "".join(lines), encoding="utf-8")
     if lines:
         log.warning(
-            "%d of %d training utterances left out (%s)%s",
+            "%d of %d training utterances excluded (%s)%s",
             len(lines),
             len(kept) + len(lines),
-            ", ".join(f"{count} {kind}" for kind, count in reasons.most_common()),
+            ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()),
             "" if report is None else f"; listed in {report}",
         )
     if not kept:
-        example = lines[0].strip().split("\t") if lines else ["", "there was none"]
+        first = lines[0].strip().split("\t") if lines else ["", "there are none"]
         raise GmotError(
-            f"no training utterance is left of {len(lines)}; "
-            f"the first left out: {example[0]} ({example[-1]})"
+            f"all {len(lines)} training utterances are excluded; the first: {first[0]} "
+            f"({first[-1]})."
         )
     return kept
+
+
+def _objection(
+    cut: Any,
+    ids: Sequence[int],
+    output_length: Callable[[int], int],
+    shortest: float,
+    longest: float | None,
+) -> tuple[str, str]:
+    """Kind and details of the reason to exclude a cut; empty if there is none."""
+    if not ids:
+        return "no tokens", "no tokens"
+    if cut.duration < shortest:
+        return "too short", f"shorter than {shortest} s"
+    if longest is not None and cut.duration > longest:
+        return "too long", f"longer than {longest} s"
+    frames = int(output_length(cut.num_frames))
+    if not ctc_feasible(frames, ids):
+        needed = required_frames(ids)
+        return "fewer frames than CTC needs", f"{frames} output frames, CTC needs {needed}"
+    return "", ""

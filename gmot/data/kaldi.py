@@ -1,10 +1,11 @@
 """Kaldi-style folders: ``wav.scp``, ``text``, optionally ``segments`` and ``utt2spk``."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -13,47 +14,52 @@ from gmot.data.audio import describe_audio
 
 log = logging.getLogger(__name__)
 
-TO_THE_END = -1.0  # Kaldi's end of a segment that lasts to the end of its recording
+TO_THE_END = -1.0  # Kaldi's end of a segment that extends to the end of its recording
 MAX_OVERSHOOT = 0.5  # seconds by which a segment may exceed its recording, as in Kaldi
-ROUNDING = 0.01  # seconds; overshoot that is not worth a word
+ROUNDING = 0.01  # seconds; smaller overshoot is not reported
 
 
-@dataclass(frozen=True)
-class Segment:
-    """A line of ``segments``, or a whole recording.
-
-    ``end`` is None at the end of the recording; ``channel`` is None where no column names it.
-    """
+class Segment(NamedTuple):
+    """A line of ``segments``, or a complete recording; times in seconds."""
 
     recording: str
     start: float = 0.0
-    end: Optional[float] = None
-    channel: Optional[str] = None
+    end: float | None = None  # None: the end of the recording
+    channel: str | None = None  # None: no column names it
 
 
 @dataclass
-class Part:
-    """One part of a corpus while its manifests are made.
+class Split:
+    """A split of a corpus while its manifests are made.
 
-    ``recordings`` and ``supervisions`` are lhotse's objects by id; ``excluded``
-    is what was left out: ``(utterance id, reason)``.
+    Attributes:
+      name: such as ``train``.
+      recordings, supervisions: lhotse's objects by id.
+      excluded: ``(utterance id, reason)``.
     """
 
     name: str
-    recordings: Dict[str, Any] = field(default_factory=dict)
-    supervisions: Dict[str, Any] = field(default_factory=dict)
-    excluded: List[Tuple[str, str]] = field(default_factory=list)
+    recordings: dict[str, Any] = field(default_factory=dict)
+    supervisions: dict[str, Any] = field(default_factory=dict)
+    excluded: list[tuple[str, str]] = field(default_factory=list)
 
     def exclude(self, utterance: str, reason: str) -> None:
         self.supervisions.pop(utterance, None)
         self.excluded.append((utterance, reason))
 
 
-def read_kaldi_part(folder: Path, name: str, num_jobs: int = 4) -> Part:
-    """Read ``wav.scp``, ``text`` and, where they are, ``segments`` and ``utt2spk``."""
-    from lhotse import SupervisionSegment
+def read_kaldi_split(folder: Path, name: str, num_jobs: int = 4) -> Split:
+    """Read a folder with ``wav.scp``, ``text`` and, if present, ``segments`` and ``utt2spk``.
 
-    remedy = "A part is a folder with wav.scp ('id path' lines) and text ('id transcript' lines)."
+    Args:
+      folder: of the split.
+      name: of the split.
+      num_jobs: audio files that are opened at a time.
+
+    Raises:
+      GmotError: a file is missing, empty or malformed.
+    """
+    remedy = "A split is a folder with wav.scp ('id path' lines) and text ('id transcript' lines)."
     wavs = read_table(require_file(folder / "wav.scp", f"audio list of '{name}'", remedy))
     texts = read_table(require_file(folder / "text", f"transcripts of '{name}'", remedy))
     speakers = read_table(folder / "utt2spk") if (folder / "utt2spk").exists() else {}
@@ -61,49 +67,65 @@ def read_kaldi_part(folder: Path, name: str, num_jobs: int = 4) -> Part:
     if piped is not None:
         raise GmotError(
             f"{folder / 'wav.scp'}: '{piped}' is a command, not a file. "
-            "Run the commands once and list the audio files they make."
+            "Run the commands once and list the audio files that they write."
         )
     if (folder / "segments").exists():
         segments = _read_segments(folder / "segments")
     else:
         segments = {utterance: Segment(utterance) for utterance in wavs}
+    split = Split(name)
+    broken = _describe_recordings(split, folder, wavs, num_jobs)
+    _add_utterances(split, segments, texts, speakers, broken)
+    for utterance in texts:
+        if utterance not in segments:
+            split.exclude(utterance, "transcript without audio")
+    return split
 
-    part = Part(name)
-    broken: Dict[str, str] = {}
 
-    def describe(item: Tuple[str, str]) -> Tuple[str, Any]:
-        return item[0], describe_audio(item[0], folder / item[1])
-
+def _describe_recordings(
+    split: Split, folder: Path, wavs: Mapping[str, str], num_jobs: int
+) -> dict[str, str]:
+    """Add the recordings that can be read; returns the reasons for the others."""
+    broken: dict[str, str] = {}
     with ThreadPoolExecutor(max(1, num_jobs)) as pool:
-        described = pool.map(describe, wavs.items())
-        for key, result in tqdm(
-            described, desc=f"audio of {name}", total=len(wavs), unit="file", disable=None
-        ):
-            if isinstance(result, str):
-                broken[key] = result
-            else:
-                part.recordings[key] = result
+        described = pool.map(lambda item: describe_audio(item[0], folder / item[1]), wavs.items())
+        bar = tqdm(
+            described, desc=f"audio of {split.name}", total=len(wavs), unit="file", disable=None
+        )
+        for result, key in zip(bar, wavs):
+            (broken if isinstance(result, str) else split.recordings)[key] = result
+    return broken
+
+
+def _add_utterances(
+    split: Split,
+    segments: Mapping[str, Segment],
+    texts: Mapping[str, str],
+    speakers: Mapping[str, str],
+    broken: Mapping[str, str],
+) -> None:
+    """Add the segments with recording and transcript; exclude the others."""
+    from lhotse import SupervisionSegment
 
     trimmed = []
     for utterance, segment in segments.items():
-        recording = part.recordings.get(segment.recording)
+        recording = split.recordings.get(segment.recording)
         if recording is None:
-            part.exclude(
-                utterance, broken.get(segment.recording, f"'{segment.recording}' is not in wav.scp")
-            )
+            absent = f"'{segment.recording}' is not in wav.scp"
+            split.exclude(utterance, broken.get(segment.recording, absent))
             continue
         if utterance not in texts:
-            part.exclude(utterance, "no transcript")
+            split.exclude(utterance, "no transcript")
             continue
-        place = _place(segment, recording)
-        if isinstance(place, str):
-            part.exclude(utterance, place)
+        extent = _extent(segment, recording)
+        if isinstance(extent, str):
+            split.exclude(utterance, extent)
             continue
-        start, duration, channel = place
+        start, duration, channel = extent
         overshoot = (segment.end or 0) - recording.duration
         if overshoot > ROUNDING:
             trimmed.append((overshoot, utterance))
-        part.supervisions[utterance] = SupervisionSegment(
+        split.supervisions[utterance] = SupervisionSegment(
             id=utterance,
             recording_id=segment.recording,
             start=start,
@@ -114,20 +136,20 @@ def read_kaldi_part(folder: Path, name: str, num_jobs: int = 4) -> Part:
         )
     if trimmed:
         log.warning(
-            "part '%s': %d segments trimmed to the end of their audio, by up to %.2f s (%s)",
-            *(name, len(trimmed), *max(trimmed)),
+            "split '%s': %d segments trimmed to the end of their audio, by up to %.2f s (%s)",
+            *(split.name, len(trimmed), *max(trimmed)),
         )
-    for utterance in texts:
-        if utterance not in segments:
-            part.exclude(utterance, "transcript without audio")
-    return part
 
 
-def read_table(path: Path) -> Dict[str, str]:
-    """``key value...`` lines; the value may be empty."""
-    table: Dict[str, str] = {}
+def read_table(path: Path) -> dict[str, str]:
+    """``key value...`` lines; the value may be empty.
+
+    Raises:
+      GmotError: the file is not UTF-8, or a key is repeated.
+    """
+    table: dict[str, str] = {}
     repeated = []
-    # Not splitlines(): it also splits at characters that stand in transcripts.
+    # Not splitlines(), which also splits at characters that occur in transcripts.
     for line in read_utf8(path, "utf-8-sig").split("\n"):
         if not line.strip():
             continue
@@ -139,7 +161,7 @@ def read_table(path: Path) -> Dict[str, str]:
     return table
 
 
-def _read_segments(path: Path) -> Dict[str, Segment]:
+def _read_segments(path: Path) -> dict[str, Segment]:
     segments = {}
     for utterance, value in read_table(path).items():
         try:
@@ -155,12 +177,12 @@ def _read_segments(path: Path) -> Dict[str, Segment]:
         except ValueError:
             raise GmotError(
                 f"{path}: '{utterance} {value}', expected 'utterance recording start end' with "
-                "numbers of seconds, and perhaps a channel."
+                "times in seconds, and optionally a channel."
             ) from None
     return segments
 
 
-def _place(segment: Segment, recording: Any) -> Union[str, Tuple[float, float, int]]:
+def _extent(segment: Segment, recording: Any) -> str | tuple[float, float, int]:
     """Start, duration and channel of a segment, or the reason why it cannot be used."""
     channels = recording.channel_ids
     channel = segment.channel
@@ -178,11 +200,12 @@ def _place(segment: Segment, recording: Any) -> Union[str, Tuple[float, float, i
     if not (0 <= start < min(end, total) and end <= total + MAX_OVERSHOOT):
         return f"invalid segment: {start} to {end} s of audio of {total} s"
     end = min(end, total)
-    whole = start == 0 and end == total
-    return start, total if whole else round(end - start, ndigits=8), int(channel)
+    complete = start == 0 and end == total
+    return start, total if complete else round(end - start, ndigits=8), int(channel)
 
 
 def refuse_repeated(ids: Sequence[str], where: Any) -> None:
+    """Raises GmotError, naming up to five ids, if there are any."""
     if ids:
         raise GmotError(
             f"{where}: {len(ids)} ids occur more than once: {', '.join(ids[:5])}"

@@ -1,9 +1,12 @@
-"""Checks of a part's cuts and features, before hours are spent on them."""
+"""Checks of the cuts and features of a split, before they are trained on."""
 
+import logging
 import os
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import Any
 
 import numpy as np
 
@@ -12,89 +15,131 @@ from gmot.data.archive import DTYPE, HalfArchiveReader, parse_key
 from gmot.data.features import cuts_path, load_cuts
 from gmot.data.pitch import NUM_PITCH
 
-TOLERANCE = 2e-3  # seconds between a cut's and its supervision's end, as in icefall
-SHOWN = 10  # problems that an error names
+log = logging.getLogger(__name__)
+
+TOLERANCE = 2e-3  # seconds between the ends of a cut and of its supervision, as in icefall
+SHOWN = 10  # problems that an error lists
+PERCENTILES = (1, 25, 50, 75, 95, 99)
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a part consists of; durations in seconds."""
+    """Size of a split.
+
+    Attributes:
+      utterances, characters, hours: totals, copies of other speeds included.
+      originals: ``(utterances, speakers, characters)`` without copies of other speeds.
+      seconds: shortest, :data:`PERCENTILES`, longest and mean duration.
+    """
 
     utterances: int
     characters: int
     hours: float
-    shortest: float
-    percentiles: List[float]  # 1, 25, 50, 75, 95, 99 % of the utterances are shorter
-    mean: float
-    longest: float
-
-    PERCENTILES = (1, 25, 50, 75, 95, 99)
+    originals: tuple[int, int, int]
+    seconds: dict[str, float]
 
     def __str__(self) -> str:
-        levels = ", ".join(
-            f"{level} %: {value:.2f}" for level, value in zip(self.PERCENTILES, self.percentiles)
-        )
+        seconds = ", ".join(f"{name} {value:.2f}" for name, value in self.seconds.items())
         return (
             f"{self.utterances} utterances, {self.characters} characters, {self.hours:.3f} hours; "
-            f"seconds: shortest {self.shortest:.2f}, {levels}, longest {self.longest:.2f}, "
-            f"mean {self.mean:.2f}"
+            f"seconds: {seconds}"
         )
 
 
 def validate_cuts(
     fbank_dir: PathLike,
     prefix: str,
-    part: str,
+    split: str,
     sampling_rate: int = 16000,
     num_mel_bins: int = 80,
     pitch: bool = False,
 ) -> Statistics:
-    """Check every cut of a part.
+    """Check every cut of a split.
 
     Args:
-      fbank_dir: holds its cuts and features.
-      prefix: first part of the file names.
-      part: which part.
+      fbank_dir: folder of cuts and features.
+      prefix: corpus name, first part of the file names.
+      split: its name.
       sampling_rate: expected, in Hz.
-      num_mel_bins: expected of the filter bank.
-      pitch: whether the features of the pitch are expected beside it.
-
-    Returns:
-      Its statistics.
+      num_mel_bins: expected bins of the filter bank.
+      pitch: whether pitch features are expected after them.
 
     Raises:
-      GmotError: names the first utterances that something is wrong with.
+      GmotError: names the first utterances with a problem.
     """
-    cuts = load_cuts(fbank_dir, prefix, part)
-    problems = []
-    seen = set()
+    cuts = load_cuts(fbank_dir, prefix, split)
+    problems, ids = [], set()
     num_features = expected_features(num_mel_bins, pitch)
     for cut in cuts:
         problems += [f"{cut.id}: {p}" for p in _problems(cut, sampling_rate, num_features)]
-        if cut.id in seen:
+        if cut.id in ids:
             problems.append(f"{cut.id}: occurs more than once")
-        seen.add(cut.id)
+        ids.add(cut.id)
     if problems:
         shown = "\n  ".join(problems[:SHOWN])
         raise GmotError(
-            f"{cuts_path(fbank_dir, prefix, part)}: {len(problems)} problems with "
-            f"{len(cuts)} utterances:\n  {shown}\nMend the corpus or its manifests and run "
+            f"{cuts_path(fbank_dir, prefix, split)}: {len(problems)} problems with "
+            f"{len(cuts)} utterances:\n  {shown}\nFix the corpus or its manifests and run "
             "their stages again."
         )
     durations = np.array([cut.duration for cut in cuts])
+    names = ("shortest", *(f"{level} %" for level in PERCENTILES), "longest", "mean")
+    seconds = [durations.min(), *np.percentile(durations, PERCENTILES), durations.max()]
+    copies = re.compile(r"(.+)_sp[\d.]+")
+    originals = [c for c in cuts if not ((m := copies.fullmatch(c.id)) and m.group(1) in ids)]
     return Statistics(
         utterances=len(cuts),
-        characters=sum(len("".join(cut.supervisions[0].text.split())) for cut in cuts),
+        characters=_num_characters(cuts),
         hours=float(durations.sum() / 3600),
-        shortest=float(durations.min()),
-        percentiles=np.percentile(durations, Statistics.PERCENTILES).tolist(),
-        mean=float(durations.mean()),
-        longest=float(durations.max()),
+        originals=(
+            len(originals),
+            len({cut.supervisions[0].speaker for cut in originals}),
+            _num_characters(originals),
+        ),
+        seconds=dict(zip(names, map(float, [*seconds, durations.mean()]))),
     )
 
 
+def _num_characters(cuts: Sequence[Any]) -> int:
+    return sum(len("".join(cut.supervisions[0].text.split())) for cut in cuts)
+
+
+def compare_size(split: str, statistics: Statistics, expected: str, strict: bool = False) -> bool:
+    """Compare the size of a split with the published one.
+
+    Args:
+      split: its name.
+      statistics: of the split.
+      expected: ``UTTERANCES[:SPEAKERS[:CHARACTERS]]``, without copies of other speeds.
+      strict: a difference is an error, not a warning.
+
+    Returns:
+      Whether they agree.
+
+    Raises:
+      GmotError: ``expected`` is malformed, or they differ and ``strict`` is set.
+    """
+    if not re.fullmatch(r"\d+(:\d+){0,2}", expected):
+        raise GmotError(
+            f"--expect {split}={expected}: expected {split}=UTTERANCES[:SPEAKERS[:CHARACTERS]]."
+        )
+    names = ("utterances", "speakers", "characters")
+    differences = [
+        f"{found:,} {name}, expected {int(number):,}"
+        for name, found, number in zip(names, statistics.originals, expected.split(":"))
+        if found != int(number)
+    ]
+    if not differences:
+        return True
+    message = f"split '{split}' differs from the published corpus: {'; '.join(differences)}"
+    if strict:
+        raise GmotError(f"{message}. Complete the corpus, or continue without --strict.")
+    log.warning("%s (excluded.txt of the manifests lists excluded utterances)", message)
+    return False
+
+
 def expected_features(num_mel_bins: int, pitch: bool) -> int:
-    """Columns of the features of the fbank stage with these options."""
+    """Feature dimension of the fbank stage with these options."""
     return num_mel_bins + (NUM_PITCH if pitch else 0)
 
 
@@ -104,11 +149,11 @@ def _problems(cut: Any, sampling_rate: int, num_features: int) -> Iterator[str]:
         return
     supervision, features = cut.supervisions[0], cut.features
     if not (supervision.text or "").strip():
-        yield "its text is empty"
+        yield "empty text"
     if supervision.start < -TOLERANCE or supervision.end > cut.duration + TOLERANCE:
         yield (
-            f"its supervision is from {supervision.start} to {supervision.end} s, "
-            f"outside of its {cut.duration} s"
+            f"supervision from {supervision.start} to {supervision.end} s, "
+            f"expected within {cut.duration} s"
         )
     if cut.sampling_rate != sampling_rate:
         yield f"sampling rate {cut.sampling_rate} Hz, expected {sampling_rate} Hz"
@@ -118,8 +163,8 @@ def _problems(cut: Any, sampling_rate: int, num_features: int) -> Iterator[str]:
         yield f"features of {features.duration} s for {cut.duration} s of speech"
     path = Path(features.storage_path)
     if not path.exists():
-        yield f"its features are not there: {path}"
+        yield f"no features: {path} does not exist"
     elif features.storage_type == HalfArchiveReader.name:
         offset, frames, bins = parse_key(features.storage_key)
         if (offset + frames * bins) * DTYPE.itemsize > os.stat(path).st_size:
-            yield f"its features lie beyond the end of {path}"
+            yield f"features beyond the end of {path}"

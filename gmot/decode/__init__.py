@@ -1,1 +1,5 @@
-"""From log-probabilities to text: greedily, or through k2 graphs."""
+"""Decoding of CTC outputs: greedy, prefix beam, k2 lattices and rescoring."""
+
+from gmot.common import require_extra
+
+require_extra("recipe", "kaldialign", "numpy", "tqdm")

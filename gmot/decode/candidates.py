@@ -1,88 +1,81 @@
-"""What an utterance may be, what speaks for each possibility, and how much each of that weighs."""
+"""Candidate texts of an utterance with their scores, and the selection of LM scales."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Mapping, Sequence, Tuple
 
 import kaldialign
 import numpy as np
 
 from gmot.text.tokens import characters
 
-Weights = Mapping[str, float]  # of scores, by their names
-# How search_weights chooses, for the record.
+LmScales = Mapping[str, float]  # score name -> scale
+# Rule of search_lm_scales, recorded in scales.json.
 RULE = "fewest errors; the first ones unless others gain more than two standard errors"
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The possible texts of one utterance.
+    """Candidate texts of one utterance.
 
     Attributes:
-      texts: the one that stands first wins ties.
-      scores: name -> (len(texts),), natural logarithms. ``acoustic`` always weighs 1.
+      texts: of equally good ones the first is chosen.
+      scores: name -> (len(texts),), natural logarithms. The scale of ``acoustic`` is always 1.
     """
 
-    texts: Tuple[str, ...]
+    texts: tuple[str, ...]
     scores: Mapping[str, np.ndarray]
 
     @classmethod
     def single(cls, text: str) -> "Candidates":
-        """Nothing to choose."""
+        """A single candidate."""
         return cls((text,), {"acoustic": np.zeros(1)})
 
-    def best(self, weights: Weights) -> int:
-        """The index of the candidate with the highest weighted sum of scores.
-
-        Args:
-          weights: of each score beside ``acoustic``; one that is not named, or that
-            the candidates do not have, weighs nothing.
-        """
+    def best(self, lm_scales: LmScales) -> int:
+        """Index of the highest sum of scaled scores; scores without a scale do not count."""
         total = self.scores["acoustic"].copy()
-        for name, weight in weights.items():
+        for name, scale in lm_scales.items():
             if name in self.scores:
-                total += weight * self.scores[name]
+                total += scale * self.scores[name]
         return int(total.argmax())
 
-    def text(self, weights: Weights) -> str:
+    def text(self, lm_scales: LmScales) -> str:
         """The text of :meth:`best`."""
-        return self.texts[self.best(weights)]
+        return self.texts[self.best(lm_scales)]
 
     def errors(self, reference: str) -> np.ndarray:
-        """Character errors of each text against the reference: (len(texts),)."""
+        """Character errors of each text: (len(texts),)."""
         units = characters(reference)
         return np.array(
             [kaldialign.edit_distance(units, characters(t))["total"] for t in self.texts]
         )
 
-    def closest(self, reference: str) -> str:
-        """The text with the fewest errors: what a perfect choice would give."""
+    def oracle(self, reference: str) -> str:
+        """The text with the fewest errors."""
         return self.texts[int(self.errors(reference).argmin())]
 
 
-def search_weights(
+def search_lm_scales(
     candidates: Mapping[str, Candidates],
     references: Mapping[str, str],
-    weightings: Sequence[Weights],
-) -> Weights:
-    """The weights that make the fewest errors, if that is more than chance.
+    choices: Sequence[LmScales],
+) -> LmScales:
+    """LM scales with the fewest errors, if the gain is significant.
 
-    The first ones stay unless others make fewer errors by more than two
-    standard errors of the difference, over utterances: what the best of many
-    weightings seems to gain on a small part is often lost on another.
+    The first choice is kept unless another one makes fewer errors by more than two standard
+    errors of the difference over utterances: smaller gains of the best of many choices on a small
+    split are often lost on another split.
 
     Args:
       candidates: utterance -> candidates.
       references: utterance -> text.
-      weightings: to try.
-    Returns:
-      One of them; of equally good ones the first.
+      choices: LM scales to try; of equally good ones the first is taken.
     """
-    if len(weightings) == 1:
-        return weightings[0]
+    if len(choices) == 1:
+        return choices[0]
     errors = {key: c.errors(references[key]) for key, c in candidates.items()}
     made = np.array(
-        [[errors[key][c.best(weights)] for key, c in candidates.items()] for weights in weightings]
-    )  # (weightings, utterances)
+        [[errors[key][c.best(scales)] for key, c in candidates.items()] for scales in choices]
+    )  # (choices, utterances)
     best = int(made.sum(axis=1).argmin())
     gains = made[0] - made[best]
-    return weightings[best if gains.sum() > 2 * np.sqrt((gains**2).sum()) else 0]
+    return choices[best if gains.sum() > 2 * np.sqrt((gains**2).sum()) else 0]

@@ -1,39 +1,40 @@
-"""Epsilon removal that keeps all homophones of a graph with a back-off language model. Needs k2."""
+"""Epsilon removal that keeps all homophones of a graph with a back-off LM. Needs k2."""
 
-from typing import Any, List, Tuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gmot.decode.k2_import import import_k2
+from gmot.decode.repeats import ranges
 
-Arcs = Tuple[Tensor, Tensor]  # (arcs, 4) int64: source, destination, label, aux label; scores
+Arcs = tuple[Tensor, Tensor]  # (arcs, 4) int64: source, destination, label, aux label; scores
 
 
 def remove_epsilon_backward(graph: Any) -> Any:
-    """Remove the epsilon arcs by what enters them, not by what follows them.
+    """Remove epsilon arcs by repeating the arcs before them.
 
-    ``k2.remove_epsilon`` keeps one sequence of epsilons between two states. In a determinized
-    graph the words of homophones stand on such epsilons (the disambiguation symbols), and where
-    both back off to the same history the less probable one is lost: harmless for the best path,
-    but not for an n-best list that another language model is to choose from. Here an arc into a
-    state is repeated for each sequence of epsilons that leaves it. The paths are the same, with
-    the same labels and scores, and the graph is as small as k2's.
+    ``k2.remove_epsilon`` keeps one sequence of epsilons between two states. In a determinized LG
+    the words of homophones are on such epsilons (the disambiguation symbols); if both words back
+    off to the same history, it drops the less probable one. That is harmless for the best path
+    but not for n-best lists that another LM rescores. Here an arc into a state is repeated for
+    each sequence of epsilons that leaves the state. Paths, labels and scores are kept, and the
+    graph is as small as that of k2.
 
     Args:
-      graph: one k2.Fsa; labels of 0 are epsilons and make no cycle. An arc and the epsilons that
-        may follow it have one ``aux_labels`` (a tensor, or ragged) that is not 0, or none.
+      graph: one k2.Fsa; label 0 is epsilon, without cycles. An arc together with the epsilons
+        after it has at most one non-zero label in ``aux_labels`` (a tensor, or ragged).
     Returns:
       k2.Fsa without epsilons, connected; ``aux_labels`` is a tensor.
     """
     values = graph.arcs.values()
     arcs = torch.cat([values[:, :3].long(), _single(graph.aux_labels)[:, None]], dim=1)
     scores = graph.scores.detach()
-    silent = arcs[:, 2] == 0
-    epsilons = _Epsilons(arcs[silent], scores[silent], num_states=graph.shape[0])
-    arcs, scores = arcs[~silent], scores[~silent]
+    is_epsilon = arcs[:, 2] == 0
+    epsilons = _Epsilons(arcs[is_epsilon], scores[is_epsilon], num_states=graph.shape[0])
+    arcs, scores = arcs[~is_epsilon], scores[~is_epsilon]
 
-    # Nothing enters the start: it gets what leaves the states that it reaches.
+    # No arc enters the start state: it gets the arcs of the states it reaches by epsilons.
     start = torch.zeros(1, 4, dtype=torch.long), torch.zeros(1)
     for reached, score in epsilons.after(*start)[1:]:
         for state, extra in zip(reached[:, 1], score):
@@ -45,15 +46,15 @@ def remove_epsilon_backward(graph: Any) -> Any:
 
 
 class _Epsilons:
-    """Epsilon arcs, sorted by their sources as the arcs of a graph are."""
+    """Epsilon arcs, sorted by source state."""
 
     def __init__(self, arcs: Tensor, scores: Tensor, num_states: int):
         self.arcs, self.scores = arcs, scores
         sources = arcs[:, 0].contiguous()
         self.first = torch.searchsorted(sources, torch.arange(num_states + 1))
 
-    def after(self, arcs: Tensor, scores: Tensor) -> List[Arcs]:
-        """The arcs, the arcs with one epsilon after them, with two, and so on."""
+    def after(self, arcs: Tensor, scores: Tensor) -> list[Arcs]:
+        """The arcs followed by no epsilon, by one, by two, and so on."""
         result = []
         while len(arcs):
             result.append((arcs, scores))
@@ -61,11 +62,7 @@ class _Epsilons:
         return result
 
     def _one_more(self, arcs: Tensor, scores: Tensor) -> Arcs:
-        first = self.first[arcs[:, 1]]
-        number = self.first[arcs[:, 1] + 1] - first
-        before = torch.repeat_interleave(torch.arange(len(arcs)), number)
-        rank = torch.arange(len(before)) - (number.cumsum(0) - number)[before]
-        after = first[before] + rank
+        before, after = ranges(self.first[arcs[:, 1]], self.first[arcs[:, 1] + 1])
         arcs, epsilons = arcs[before], self.arcs[after]
         assert not (arcs[:, 3] * epsilons[:, 3]).any(), "a path of epsilons has two words"
         arcs[:, 1] = epsilons[:, 1]
@@ -74,7 +71,7 @@ class _Epsilons:
 
 
 def _single(aux: Any) -> Tensor:
-    """The one label of each arc that is not 0, or 0."""
+    """The non-zero output label of each arc, or 0."""
     if isinstance(aux, Tensor):
         return aux.long()
     aux = aux.remove_values_eq(0)
@@ -86,7 +83,7 @@ def _single(aux: Any) -> Tensor:
 
 
 def make_fsa(arcs: Tensor, scores: Tensor) -> Any:
-    """k2.Fsa of (source, destination, label, aux label) arcs; the last state is final."""
+    """k2.Fsa from (source, destination, label, aux label) arcs; the last state is final."""
     order = torch.sort(arcs[:, 0], stable=True).indices
     arcs, scores = arcs[order].int(), scores[order].float()
     packed = torch.cat([arcs[:, :3], scores.view(torch.int32)[:, None]], dim=1)

@@ -1,142 +1,137 @@
-"""The graphs of the decoding methods, and what a search of HLG may need."""
+"""The decoding graphs of the requested methods, and the memory of an HLG search."""
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
 from gmot.common import GmotError, PathLike
-from gmot.decode import lattice, rescoring
-from gmot.decode.graphs import load_graph
+from gmot.decode.fsa_graphs import load_graph
+from gmot.decode.lattice import scale_graph
 from gmot.decode.lexicon_fst import BACK_OFF
+from gmot.decode.rescoring import epsilon_back_off, rescoring_grammar
 from gmot.text.tokens import TokenTable, WordTable
 
-# k2 aborts the process when memory does not suffice, so the memory of a search is estimated: bytes
-# per frame and arc that leaves an active state, measured with noise, which leaves as many states
-# active as allowed, and graphs of 29 and 56 million arcs (full topology).
+# k2 aborts the process when memory is exhausted, so the memory of a search is estimated: bytes per
+# frame and arc leaving an active state, measured on noise (as many active states as allowed) with
+# graphs of 29 and 56 million arcs (full topology).
 BYTES_PER_ARC = 11
-# Its table of active states: four entries per state, rounded up to a power of two.
+# Table of active states: four entries per state, rounded up to a power of two.
 BYTES_PER_STATE = 64
 
 
 class GraphSet:
-    """H, HLG and G, as far as they are asked for.
+    """The graphs H, HLG and G, as far as requested.
 
     Args:
-      names: of ``H.pt``, ``HLG.pt``, ``G.pt``.
-      folder: has them.
-      tokens: the model's outputs.
-      words: of HLG and G.
-      device: where they go.
+      names: subset of ``H.pt``, ``HLG.pt``, ``G.pt``.
+      folder: folder of the graphs.
+      tokens: outputs of the model.
+      words: words of HLG and G.
+      device: device of the graphs.
 
     Attributes:
       h, hlg: k2.Fsa, or None.
-      grammar: G, for :func:`gmot.decode.rescoring.score_labels`, or None.
-      looped_grammar: G, for :meth:`gmot.decode.rescoring.rescore`, or None.
-      described: file name -> topology and fingerprint of the graph.
+      grammar: G for :func:`gmot.decode.rescoring.score_words`, or None.
+      looped_grammar: G for :func:`gmot.decode.rescoring.rescore`, or None.
+      info: file name -> topology and fingerprint of the graph.
 
     Raises:
-      GmotError: the folder or the words are not given, a graph is missing or of
-        another lang folder, or no k2.
+      GmotError: no folder or words, a missing graph, one of another lang folder, or no k2.
     """
 
     def __init__(
         self,
         names: Sequence[str],
-        folder: Optional[PathLike],
+        folder: PathLike | None,
         tokens: TokenTable,
-        words: Optional[WordTable],
+        words: WordTable | None,
         device: Any,
     ):
         self.h = self.hlg = self.grammar = self.looped_grammar = None
-        self.described: Dict[str, Dict[str, str]] = {}
+        self.info: dict[str, dict[str, str]] = {}
+        self._scaled: tuple[float, Any] | None = None
         if not names:
             return
         if folder is None:
-            raise GmotError(f"decoding needs a folder with {', '.join(names)} (--graph-dir).")
+            raise GmotError(f"decoding needs {', '.join(names)}. Give their folder (--graph-dir).")
         if words is None and set(names) != {"H.pt"}:
-            raise GmotError("HLG needs its words (words.txt in --lang-dir).")
+            raise GmotError("HLG needs words.txt. Give its folder (--lang-dir).")
+
+        def load(name: str, tokens: TokenTable | None, words: WordTable | None) -> Any:
+            graph = load_graph(Path(folder) / name, tokens, words, device)
+            info = {"topology": graph.topology, "fingerprint": graph.fingerprint}
+            self.info[name] = {key: value for key, value in info.items() if value}
+            del graph.topology, graph.fingerprint  # k2 would pass them on to all lattices
+            return graph
+
         if "H.pt" in names:
-            self.h = self._load(Path(folder) / "H.pt", tokens, None, device)
+            self.h = load("H.pt", tokens, None)
         if "HLG.pt" in names:
-            self.hlg = self._load(Path(folder) / "HLG.pt", tokens, words, device)
-            splits = self.hlg.arcs.row_splits(1).cpu().long()
-            self._busiest = (splits[1:] - splits[:-1]).sort(descending=True).values.cumsum(0)
-        if "G.pt" in names:
-            assert words is not None
-            plain = self._load(Path(folder) / "G.pt", None, words, device)
-            self.grammar = rescoring.epsilon_back_off(plain, words.ids[BACK_OFF])
-            self.looped_grammar = rescoring.rescoring_grammar(self.grammar)
+            self.hlg = load("HLG.pt", tokens, words)
+            degrees = self.hlg.arcs.row_splits(1).cpu().long().diff()
+            self._busiest = degrees.sort(descending=True).values.cumsum(0)
+        if "G.pt" in names and words is not None:
+            self.grammar = epsilon_back_off(load("G.pt", None, words), words.ids[BACK_OFF])
+            self.looped_grammar = rescoring_grammar(self.grammar)
 
-    def _load(self, path: Path, tokens: Any, words: Any, device: Any) -> Any:
-        graph = load_graph(path, tokens, words, device)
-        found = {"topology": graph.topology, "fingerprint": graph.fingerprint}
-        self.described[path.name] = {key: value for key, value in found.items() if value}
-        # k2 would hand them on to every lattice.
-        del graph.topology, graph.fingerprint
-        return graph
+    def scaled_hlg(self, scale: float) -> Any:
+        """HLG with scaled LM scores; the copy for the last scale is cached."""
+        if self._scaled is None or self._scaled[0] != scale:
+            self._scaled = None  # free its memory first
+            self._scaled = scale, scale_graph(self.hlg, scale)
+        return self._scaled[1]
 
-    def arcs_per_frame(self, num_states: int) -> int:
-        """Arcs of HLG that leave its ``num_states`` busiest states: the most that a search with so
-        many active states looks at in one frame."""
-        return int(self._busiest[min(num_states, len(self._busiest)) - 1])
-
-    def bytes_of(self, num_states: int, frames: int) -> float:
-        """Upper estimate of the memory to search HLG for one utterance."""
-        per_frame = BYTES_PER_ARC * self.arcs_per_frame(num_states)
-        return per_frame * max(1, frames) + BYTES_PER_STATE * num_states
-
-    def max_states(self, num_states: int, frames: int, gigabytes: float) -> int:
-        """Active states that the search of one utterance can afford.
+    def search_bytes(self, num_states: int, frames: int) -> float:
+        """Upper estimate of the memory of an HLG search of one utterance.
 
         Args:
-          num_states: asked for.
-          frames: of the utterance.
-          gigabytes: of memory.
-        Returns:
-          ``num_states``, or where memory does not suffice the largest number for which it does,
-          at least 2. It does not depend on other utterances.
+          num_states: active states per frame; those with the most arcs are assumed.
+          frames: length of the utterance.
         """
-        if self.bytes_of(num_states, frames) <= gigabytes * 1e9:
+        num_arcs = int(self._busiest[min(num_states, len(self._busiest)) - 1])
+        return BYTES_PER_ARC * num_arcs * max(1, frames) + BYTES_PER_STATE * num_states
+
+    def affordable_states(self, num_states: int, frames: int, gigabytes: float) -> int:
+        """Largest number of active states, from 2 to ``num_states``, that fits into memory.
+
+        Args:
+          num_states: requested active states.
+          frames: length of the utterance; other utterances do not matter.
+          gigabytes: memory limit.
+        """
+        if self.search_bytes(num_states, frames) <= gigabytes * 1e9:
             return num_states
-        fewest, too_many = 2, num_states
-        while too_many - fewest > 1:
-            middle = (fewest + too_many) // 2
-            if self.bytes_of(middle, frames) <= gigabytes * 1e9:
-                fewest = middle
-            else:
-                too_many = middle
-        return fewest
+        numbers = range(2, num_states)
+        fitting = bisect_right(numbers, gigabytes * 1e9, key=lambda n: self.search_bytes(n, frames))
+        return max(2, fitting + 1)
 
-    def splits(
-        self, lens: Sequence[int], num_states: int, gigabytes: float
-    ) -> List[Tuple[slice, int]]:
-        """Split a batch, so that searching HLG for each part fits into memory.
+    def sub_batches(
+        self, lengths: Sequence[int], num_states: int, gigabytes: float
+    ) -> list[tuple[slice, int]]:
+        """Division of a batch such that each HLG search fits into memory.
 
         Args:
-          lens: frames per utterance.
-          num_states: active states asked for.
-          gigabytes: of memory.
+          lengths: number of frames per utterance.
+          num_states: requested active states.
+          gigabytes: memory limit.
         Returns:
-          Consecutive rows, with their active states: as many as asked for, or those of
-          :meth:`max_states` for an utterance that cannot afford them, which is alone.
+          Consecutive rows with their active states. An utterance that does not fit with
+          ``num_states`` is searched alone with :meth:`affordable_states`.
         """
-        parts: List[Tuple[slice, int]] = []
+        batches: list[tuple[slice, int]] = []
         first = longest = 0
-        for row, frames in enumerate(lens):
-            states = self.max_states(num_states, frames, gigabytes)
-            together = row - first + 1
+        for row, frames in enumerate(lengths):
+            states = self.affordable_states(num_states, frames, gigabytes)
+            size = row - first + 1
             longest = max(longest, frames)
-            fits = together * self.bytes_of(num_states, longest) <= gigabytes * 1e9
+            fits = size * self.search_bytes(num_states, longest) <= gigabytes * 1e9
             if row > first and not fits:
-                parts.append((slice(first, row), num_states))
+                batches.append((slice(first, row), num_states))
                 first, longest = row, frames
             if states < num_states:
-                parts.append((slice(row, row + 1), states))
+                batches.append((slice(row, row + 1), states))
                 first, longest = row + 1, 0
-        if first < len(lens):
-            parts.append((slice(first, len(lens)), num_states))
-        return parts
-
-    def weigh(self, hlg_scale: float) -> None:
-        """Weigh HLG's language model."""
-        if self.hlg is not None:
-            lattice.weigh(self.hlg, hlg_scale)
+        if first < len(lengths):
+            batches.append((slice(first, len(lengths)), num_states))
+        return batches

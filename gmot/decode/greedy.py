@@ -1,6 +1,4 @@
-"""The best frame-wise path of a CTC model."""
-
-from typing import List
+"""Greedy CTC search: the best frame-wise path."""
 
 import torch
 from torch import Tensor
@@ -8,18 +6,18 @@ from torch import Tensor
 from gmot.text.tokens import BLANK_ID
 
 
-def ctc_greedy_search(log_probs: Tensor, lens: Tensor) -> List[List[int]]:
-    """Take the best token of each frame, merge repeats, drop blanks.
+def ctc_greedy_search(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
+    """Best token per frame, with repeats merged and blanks removed.
 
     Args:
       log_probs: (N, T, C).
-      lens: (N,), frames of each utterance.
+      lengths: (N,), number of frames.
     Returns:
-      The token ids of each utterance.
+      Token ids per utterance.
     """
     best = log_probs.argmax(dim=-1)  # (N, T)
     keep = best != BLANK_ID
     keep[:, 1:] &= best[:, 1:] != best[:, :-1]
-    keep &= torch.arange(best.size(1), device=best.device) < lens.to(best.device).unsqueeze(1)
+    keep &= torch.arange(best.size(1), device=best.device) < lengths.to(best.device).unsqueeze(1)
     best, keep = best.cpu(), keep.cpu()
     return [row[kept].tolist() for row, kept in zip(best, keep)]

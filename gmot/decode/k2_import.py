@@ -1,7 +1,4 @@
-"""The door to k2, which is optional: the only module that imports it.
-
-The calls that are made are those that k2 1.23.4 and 1.24.4 share.
-"""
+"""Lazy import of k2, an optional dependency. Uses only calls shared by k2 1.23.4 and 1.24.4."""
 
 import importlib.util
 from typing import Any
@@ -15,16 +12,16 @@ def k2_available() -> bool:
 
 
 def import_k2() -> Any:
-    """The module k2.
+    """The k2 module.
 
     Raises:
-      GmotError: it cannot be imported.
+      GmotError: k2 cannot be imported.
     """
     try:
         import k2
     except ImportError as error:
         raise GmotError(
             f"k2 cannot be imported ({error}). Install it (requirements/k2.txt), or decode with "
-            "ctc-greedy-search, which does not need it."
+            "ctc-greedy-search or ctc-prefix-beam-search, which do not need it."
         ) from None
     return k2

@@ -1,19 +1,29 @@
-"""Lattices: searched out of a graph, and what is read off them. Needs k2.
+"""Lattice generation, lattice pruning, best paths and n-best lists. Needs k2.
 
-A lattice is the part of (graph x log-probabilities) that survived the beams.
-Scores are natural logarithms. What the graph's language model gives is kept
-apart from what the acoustic model gives, so that both can be weighed anew.
+A lattice is the part of (graph x log-probabilities) within the beams. Scores are natural
+logarithms. Graph (LM) scores are kept apart from acoustic scores, so that both can be rescaled.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from gmot.decode.fsa import num_arcs, output_labels, sums
+from gmot.decode.fsa import arc_sums, num_arcs, output_labels
 from gmot.decode.k2_import import import_k2
 from gmot.decode.repeats import standard_paths
+
+# Arcs per lattice for n-best lists and rescoring. Some thousands are usual, but the
+# log-probabilities of an untrained model can give millions.
+MAX_ARCS = 200_000
+# Larger lattices are reduced to their best path without computing arc posteriors.
+MAX_PRUNABLE_ARCS = 4_000_000
+# Arcs of all lattices of a batch; above, utterances are searched and pruned one by one.
+MAX_BATCH_ARCS = 20_000_000
+# Arcs x labels per call for the alignments of n-best lists.
+ALIGN_WORK = 30_000_000
 
 
 class Path(NamedTuple):
@@ -21,70 +31,53 @@ class Path(NamedTuple):
 
     Attributes:
       labels: outputs of the graph: words of HLG, tokens of H.
-      acoustic: of the acoustic model.
-      graph: of the graph's language model, unscaled.
-      lm: of the language model that rescored, where one did.
+      acoustic: acoustic score.
+      graph: unscaled score of the graph's LM.
+      lm: score of the rescoring LM, if any.
     """
 
-    labels: Tuple[int, ...]
+    labels: tuple[int, ...]
     acoustic: float
     graph: float
     lm: float = 0.0
 
 
-# Arcs that an utterance's lattice may have where more is done with it than to find its best path:
-# some thousands are usual, and millions come of log-probabilities that know nothing.
-MAX_ARCS = 200_000
-# Beyond so many their posteriors are not computed either.
-HOPELESS_ARCS = 4_000_000
-# Arcs of the lattices that are kept side by side.
-BATCH_ARCS = 20_000_000
-# Arcs x labels that one call for the alignments of n-best lists may meet.
-ALIGN_WORK = 30_000_000
-
-
-def weigh(graph: Any, scale: float) -> Any:
-    """Weigh a graph's own scores against the acoustic model's.
+def scale_graph(graph: Any, scale: float) -> Any:
+    """Copy of a graph with scaled scores; ``lm_scores`` keeps the unscaled ones.
 
     Args:
-      graph: k2.Fsa; its scores are changed, and kept as they were in ``lm_scores``.
-      scale: icefall's ``--hlg-scale``.
-    Returns:
-      The graph.
+      graph: k2.Fsa.
+      scale: icefall's ``hlg_scale``.
     """
-    if not hasattr(graph, "lm_scores"):
-        graph.lm_scores = graph.scores.clone()
-    graph.scores = graph.lm_scores * scale
-    graph.graph_scores = graph.scores.clone()  # what of a lattice's scores is the graph's
-    return graph
+    scaled = graph.clone()
+    scaled.lm_scores = graph.scores.clone()
+    scaled.scores = scaled.lm_scores * scale
+    scaled.graph_scores = scaled.scores.clone()  # the graph's share of lattice scores
+    return scaled
 
 
 @dataclass
 class Lattices:
-    """The lattices of a batch.
+    """Lattices of a batch.
 
     Attributes:
-      fsa: k2.Fsa (FsaVec) of the lattices, none of them empty; None if there is none.
-      rows: the utterance of each of them in the batch.
-      num_utterances: of the batch.
-      lost: utterances for which no path of the graph survived. Neither they nor utterances
-        without frames have a lattice.
-      num_thinned: lattices that :meth:`thinned` made smaller.
+      fsa: k2.Fsa (FsaVec) of the non-empty lattices, or None.
+      rows: row in the batch of each lattice.
+      num_utterances: N.
+      lost: rows without a path in the graph. Neither these nor utterances without frames
+        have a lattice.
+      num_pruned: number of lattices reduced by :meth:`pruned`.
     """
 
-    fsa: Optional[Any]
-    rows: List[int]
+    fsa: Any
+    rows: list[int]
     num_utterances: int
     lost: Sequence[int] = ()
-    num_thinned: int = 0
+    num_pruned: int = 0
 
-    def one_best(self) -> List[Optional[List[int]]]:
-        """Output labels of the best path of each utterance.
-
-        Returns:
-          None where no path of the graph survived; [] for an utterance without frames.
-        """
-        results: List[Optional[List[int]]] = [[] for _ in range(self.num_utterances)]
+    def one_best(self) -> list[list[int] | None]:
+        """Output labels of the best path per utterance; None without a path in the graph."""
+        results: list[list[int] | None] = [[] for _ in range(self.num_utterances)]
         for row in self.lost:
             results[row] = None
         if self.fsa is None:
@@ -94,58 +87,56 @@ class Lattices:
             results[row] = labels
         return results
 
-    def thinned(self, max_arcs: int = MAX_ARCS) -> "Lattices":
-        """The same, with less of those that are too large to work with.
+    def pruned(self, max_arcs: int = MAX_ARCS) -> "Lattices":
+        """Lattices with at most ``max_arcs`` arcs each.
 
-        Arcs of small posterior probability are dropped; where that does not suffice, or would
-        cost the best path, this path alone is kept.
+        Arcs of low posterior are removed; if that does not suffice or removes the best path, only
+        the best path is kept.
         """
         if self.fsa is None or max(num_arcs(self.fsa)) <= max_arcs:
             return self
         k2 = import_k2()
-        parts = []
-        for i, arcs in enumerate(num_arcs(self.fsa)):
-            whole = k2.index_fsa(self.fsa, torch.tensor([i], dtype=torch.int32).to(self.fsa.device))
-            parts.append(whole if arcs <= max_arcs else _thin(whole, max_arcs))
-        large = sum(arcs > max_arcs for arcs in num_arcs(self.fsa))
-        return replace(self, fsa=k2.cat(parts), num_thinned=large)
+        lattices, sizes = [], num_arcs(self.fsa)
+        for i, size in enumerate(sizes):
+            one = k2.index_fsa(self.fsa, torch.tensor([i], dtype=torch.int32).to(self.fsa.device))
+            lattices.append(one if size <= max_arcs else _prune(one, max_arcs))
+        large = sum(size > max_arcs for size in sizes)
+        return replace(self, fsa=k2.cat(lattices), num_pruned=large)
 
     @property
     def num_arcs(self) -> int:
         return 0 if self.fsa is None else self.fsa.num_arcs
 
-    def nbest(self, num_paths: int = 100, nbest_scale: float = 0.5) -> List[List[Path]]:
-        """Different outputs of each utterance, the best path's first.
-
-        The others are sampled: ``num_paths - 1`` paths, from which repeated
-        outputs are dropped. Each output has the scores of its best alignment.
+    def nbest(self, num_paths: int = 100, nbest_scale: float = 0.5) -> list[list[Path]]:
+        """N-best lists: the best path, then the distinct outputs of sampled paths.
 
         Args:
-          num_paths: 1: the best path alone.
-          nbest_scale: the smaller, the more different the samples are.
+          num_paths: sampled paths, the best one included.
+          nbest_scale: scale of the lattice scores for sampling; smaller gives more distinct paths.
         Returns:
-          For each utterance its paths; none where no path of the graph survived.
+          Paths per utterance with the scores of their best alignments; none without a path in
+          the graph.
         """
         if self.fsa is None:
             return self.by_utterance([])
         best = self.one_best()
         sampled = self._sample(num_paths - 1, nbest_scale) if num_paths > 1 else [[]] * len(best)
-        owners: List[int] = []
-        outputs: List[List[int]] = []
+        owners: list[int] = []
+        outputs: list[list[int]] = []
         for position, row in enumerate(self.rows):
             first = best[row] or []
-            different = dict.fromkeys([tuple(first), *map(tuple, sampled[position])])
-            owners += [position] * len(different)
-            outputs += map(list, different)
-        found: List[List[Path]] = [[] for _ in self.rows]
+            distinct = dict.fromkeys([tuple(first), *map(tuple, sampled[position])])
+            owners += [position] * len(distinct)
+            outputs += map(list, distinct)
+        found: list[list[Path]] = [[] for _ in self.rows]
         for owner, path in zip(owners, self._align(owners, outputs)):
             found[owner].append(path)
         return self.by_utterance(found)
 
-    def by_utterance(self, found: Sequence[List[Path]]) -> List[List[Path]]:
-        """Paths of each utterance, given those of each lattice.
+    def by_utterance(self, found: Sequence[list[Path]]) -> list[list[Path]]:
+        """Paths per utterance from paths per lattice.
 
-        An utterance without frames has the empty path, one without a lattice none.
+        Utterances without frames get the empty path, those without a path in the graph none.
         """
         results = [[Path((), 0.0, 0.0)] for _ in range(self.num_utterances)]
         for row in self.lost:
@@ -154,8 +145,8 @@ class Lattices:
             results[row] = paths
         return results
 
-    def _sample(self, num_paths: int, scale: float) -> List[List[List[int]]]:
-        """Outputs of sampled paths, by lattice."""
+    def _sample(self, num_paths: int, scale: float) -> list[list[list[int]]]:
+        """Outputs of sampled paths per lattice."""
         k2 = import_k2()
         scores = self.fsa.scores.clone()  # k2's setter writes in place
         self.fsa.scores = scores * scale
@@ -168,12 +159,12 @@ class Lattices:
             outputs = aux.index(paths).remove_axis(2)
         return outputs.remove_values_leq(0).tolist()
 
-    def _align(self, owners: List[int], outputs: List[List[int]]) -> List[Path]:
-        """The best alignment of each output in the lattice that it is of."""
+    def _align(self, owners: list[int], outputs: list[list[int]]) -> list[Path]:
+        """Best alignment of each output in its lattice (``owners``)."""
         k2 = import_k2()
         inverted = k2.arc_sort(k2.invert(self.fsa))
         sizes = num_arcs(self.fsa)
-        paths: List[Path] = []
+        paths: list[Path] = []
         first = work = 0
         for i, (owner, labels) in enumerate(zip(owners, outputs)):
             more = sizes[owner] * (len(labels) + 1)
@@ -186,38 +177,36 @@ class Lattices:
 
 def search(
     log_probs: Tensor,
-    lens: Tensor,
+    lengths: Tensor,
     graph: Any,
     search_beam: float = 20.0,
     output_beam: float = 8.0,
     min_active_states: int = 30,
     max_active_states: int = 10000,
 ) -> Lattices:
-    """Search a graph.
-
-    The lattice of an utterance does not depend on the other utterances of the batch.
+    """Lattices of a batch; those of an utterance do not depend on the rest of the batch.
 
     Args:
-      log_probs: (N, T, C), float32. C must exceed every label of the graph: k2 reads out of
-        bounds otherwise (:func:`gmot.decode.graphs.load_graph` checks the labels).
-      lens: (N,), frames of each utterance.
-      graph: H or HLG, on the device of ``log_probs``, weighed by :func:`weigh`
-        where n-best lists or other language models are wanted.
-      search_beam, output_beam, min_active_states, max_active_states: see
+      log_probs: (N, T, C), float32. C must exceed all labels of the graph, or k2 reads out of
+        bounds (checked by :func:`gmot.decode.fsa_graphs.load_graph`).
+      lengths: (N,), number of frames.
+      graph: H or HLG on the device of ``log_probs``, from :func:`scale_graph` for n-best lists
+        and rescoring.
+      search_beam, output_beam, min_active_states, max_active_states: of
         ``k2.intersect_dense_pruned``.
     """
     k2 = import_k2()
-    lens = lens.cpu()
-    order = torch.sort(lens, descending=True, stable=True).indices  # k2 wants the longest first
-    order = order[lens[order] > 0]  # k2 1.23.4 refuses utterances without frames
+    lengths = lengths.cpu()
+    order = torch.sort(lengths, descending=True, stable=True).indices  # k2: the longest first
+    order = order[lengths[order] > 0]  # k2 1.23.4 does not accept utterances without frames
     if not len(order):
-        return Lattices(None, [], len(lens))
+        return Lattices(None, [], len(lengths))
     frames = log_probs.float()[order.to(log_probs.device)]
 
-    def found(rows: Tensor, output_beam: float) -> Any:
+    def lattices(rows: Tensor, output_beam: float) -> Any:
         return k2.get_lattice(
             log_prob=frames[rows.to(frames.device)].contiguous(),
-            log_prob_len=lens[order[rows]],
+            log_prob_len=lengths[order[rows]],
             decoding_graph=graph,
             search_beam=search_beam,
             output_beam=output_beam,
@@ -225,78 +214,77 @@ def search(
             max_active_states=max_active_states,
         )
 
-    fsa = found(torch.arange(len(order)), output_beam)
+    fsa = lattices(torch.arange(len(order)), output_beam)
     if hasattr(graph, "emits"):
         wider = max(search_beam, output_beam)
-        fsa = _standard(fsa, output_beam, lambda rows: found(rows, wider))
-    # Empty lattices are left out here: not every operation of k2 takes them.
+        fsa = _standard(fsa, output_beam, lambda rows: lattices(rows, wider))
+    # Not every k2 operation accepts empty lattices.
     counts = torch.tensor(num_arcs(fsa))
     rows, lost = order[counts > 0].tolist(), order[counts == 0].tolist()
     if lost:
         kept = torch.nonzero(counts)[:, 0].int().to(fsa.device)
         fsa = k2.index_fsa(fsa, kept) if len(kept) else None
-    return Lattices(fsa, rows, len(lens), lost)
+    return Lattices(fsa, rows, len(lengths), lost)
 
 
-def _standard(fsa: Any, output_beam: float, again: Callable[[Tensor], Any]) -> Any:
-    """Lattices of the modified topology, reduced to paths of the standard one.
+def _standard(fsa: Any, output_beam: float, search_again: Callable[[Tensor], Any]) -> Any:
+    """Lattices of the modified topology, reduced to paths of the standard topology.
 
-    The best path is certain if it is within the output beam of the best one of the modified
-    topology, because what is better is within it, too. Others are searched again.
+    The best standard path is exact if it is within the output beam of the best modified path,
+    since all better paths are within the beam, too. Otherwise the utterance is searched again.
     """
     k2 = import_k2()
-    standard, hopeless = standard_paths(fsa, HOPELESS_ARCS)
-    best, left = (
+    standard, too_large = standard_paths(fsa, MAX_PRUNABLE_ARCS)
+    best, kept = (
         x.get_tot_scores(use_double_scores=True, log_semiring=False) for x in (fsa, standard)
     )
-    uncertain = torch.nonzero((best - left > output_beam).cpu() & ~hopeless)[:, 0]
+    uncertain = torch.nonzero((best - kept > output_beam).cpu() & ~too_large)[:, 0]
     if not len(uncertain):
         return standard
-    second, _ = standard_paths(again(uncertain), HOPELESS_ARCS)
+    second, _ = standard_paths(search_again(uncertain), MAX_PRUNABLE_ARCS)
     chosen = torch.arange(len(best), dtype=torch.int32)
     chosen[uncertain] = len(best) + torch.arange(len(uncertain), dtype=torch.int32)
     return k2.index_fsa(k2.cat([standard, second]), chosen.to(fsa.device))
 
 
-def join(parts: Sequence[Lattices]) -> Lattices:
-    """The lattices of several batches as those of one."""
-    rows: List[int] = []
-    lost: List[int] = []
+def concatenate(batches: Sequence[Lattices]) -> Lattices:
+    """Lattices of consecutive batches as those of one batch."""
+    rows: list[int] = []
+    lost: list[int] = []
     first = 0
-    for part in parts:
-        rows += [first + row for row in part.rows]
-        lost += [first + row for row in part.lost]
-        first += part.num_utterances
-    fsas = [part.fsa for part in parts if part.fsa is not None]
-    joined = import_k2().cat(fsas) if fsas else None
-    return Lattices(joined, rows, first, lost, sum(part.num_thinned for part in parts))
+    for batch in batches:
+        rows += [first + row for row in batch.rows]
+        lost += [first + row for row in batch.lost]
+        first += batch.num_utterances
+    fsas = [batch.fsa for batch in batches if batch.fsa is not None]
+    fsa = import_k2().cat(fsas) if fsas else None
+    return Lattices(fsa, rows, first, lost, sum(batch.num_pruned for batch in batches))
 
 
-def _thin(lattice: Any, max_arcs: int) -> Any:
-    """One lattice with at most so many arcs, its best path among them."""
+def _prune(lattice: Any, max_arcs: int) -> Any:
+    """One lattice with at most ``max_arcs`` arcs, its best path included."""
     k2 = import_k2()
     best = k2.shortest_path(lattice, use_double_scores=True)
-    if lattice.num_arcs > HOPELESS_ARCS:
+    if lattice.num_arcs > MAX_PRUNABLE_ARCS:
         return best
     score = best.get_tot_scores(use_double_scores=True, log_semiring=False)
     for threshold in (1e-10, 1e-8, 1e-6, 1e-4):
-        less = k2.prune_on_arc_post(lattice, threshold, True)
-        kept = less.get_tot_scores(use_double_scores=True, log_semiring=False)
+        pruned = k2.prune_on_arc_post(lattice, threshold, True)
+        kept = pruned.get_tot_scores(use_double_scores=True, log_semiring=False)
         if float(kept) < float(score) - 1e-3:
             break
-        if less.num_arcs <= max_arcs:
-            return less
+        if pruned.num_arcs <= max_arcs:
+            return pruned
     return best
 
 
-def _aligned(inverted: Any, owners: List[int], outputs: List[List[int]]) -> List[Path]:
-    """The best path of each output through its lattice, whose labels are outputs."""
+def _aligned(inverted: Any, owners: list[int], outputs: list[list[int]]) -> list[Path]:
+    """Best path of each output through its lattice (inverted: the labels are outputs)."""
     k2 = import_k2()
     device = inverted.device
     wanted = k2.add_epsilon_self_loops(k2.linear_fsa(outputs, device=device))
     owner_map = torch.tensor(owners, dtype=torch.int32, device=device)
     aligned = k2.intersect_device(inverted, wanted, owner_map, sorted_match_a=True)
     best = k2.shortest_path(k2.top_sort(k2.connect(aligned)), use_double_scores=True)
-    columns = (best.scores - best.graph_scores, best.lm_scores)
-    scores = zip(*(sums(best, column) for column in columns))
-    return [Path(tuple(labels), *of_path) for labels, of_path in zip(outputs, scores)]
+    scores = (arc_sums(best, x) for x in (best.scores - best.graph_scores, best.lm_scores))
+    return [Path(tuple(labels), *pair) for labels, *pair in zip(outputs, *scores)]

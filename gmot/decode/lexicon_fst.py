@@ -1,6 +1,7 @@
-"""The lexicon as a transducer, pieces in and words out. Needs k2."""
+"""The lexicon as a transducer (L) from tokens to words. Needs k2."""
 
-from typing import Any, Dict, List, Tuple
+from collections import Counter
+from typing import Any
 
 import torch
 
@@ -13,27 +14,28 @@ BACK_OFF = "#0"
 
 
 def compile_l(lexicon: Lexicon, tokens: TokenTable, words: WordTable) -> Any:
-    """Spellings of words, with the disambiguation symbols that make them determinizable.
+    """L with disambiguation symbols, so that LG can be determinized.
 
     Args:
-      lexicon: spelled in ``tokens``, its words in ``words``.
+      lexicon: spellings in ``tokens`` of words in ``words``.
       tokens: outputs of the model; the symbols ``#0, #1, ...`` have the ids after theirs.
-      words: of the language model.
+      words: words of the LM.
     Returns:
-      k2.Fsa with words as ``aux_labels``; ``#0`` becomes the back-off of the language model.
+      k2.Fsa with words as ``aux_labels``; ``#0`` is mapped to the back-off of the LM.
     Raises:
       GmotError: a word is not in ``words``, or a piece not in ``tokens``.
     """
-    lacking = [w for w in lexicon.words if w not in words]
-    strange = sorted(
+    unknown_words = [w for w in lexicon.words if w not in words]
+    unknown_pieces = sorted(
         {p for s in lexicon.spellings.values() for p in s if p not in tokens or p == BLANK}
     )
-    if lacking or strange:
+    if unknown_words or unknown_pieces:
         raise GmotError(
-            f"lexicon: words that words.txt lacks: {lacking[:5]}; pieces that are no outputs of "
-            f"the model: {strange[:5]}. Make the lang folder again (local/prepare_lang.py)."
+            f"lexicon: words that are not in words.txt: {unknown_words[:5]}; pieces that are not "
+            f"outputs of the model: {unknown_pieces[:5]}. Make the lang folder again "
+            "(local/prepare_lang.py)."
         )
-    arcs: List[Tuple[int, int, int, int]] = []  # source, destination, piece, word
+    arcs: list[tuple[int, int, int, int]] = []  # source, destination, piece, word
     loop, next_state = 0, 1
     for word, pieces in _disambiguate(lexicon, len(tokens)):
         ids = [tokens.ids[p] if isinstance(p, str) else p for p in pieces]
@@ -48,21 +50,19 @@ def compile_l(lexicon: Lexicon, tokens: TokenTable, words: WordTable) -> Any:
     return make_fsa(torch.tensor(arcs), torch.zeros(len(arcs)))
 
 
-def _disambiguate(lexicon: Lexicon, first: int) -> List[Tuple[str, list]]:
-    """Append ``#1, #2, ...`` where a spelling is another's too, or begins another's.
+def _disambiguate(lexicon: Lexicon, first: int) -> list[tuple[str, list]]:
+    """Append ``#1, #2, ...`` to spellings of several words and to prefixes of other spellings.
 
-    ``#0`` (the id ``first``) is the language model's back-off.
+    ``#0`` (the id ``first``) is the back-off of the LM.
     """
-    beginnings = {tuple(s[:n]) for s in lexicon.spellings.values() for n in range(1, len(s))}
-    used: Dict[Tuple[str, ...], int] = {}
-    same: Dict[Tuple[str, ...], int] = {}
-    for spelling in map(tuple, lexicon.spellings.values()):
-        same[spelling] = same.get(spelling, 0) + 1
+    prefixes = {tuple(s[:n]) for s in lexicon.spellings.values() for n in range(1, len(s))}
+    used: dict[tuple[str, ...], int] = {}
+    homophones = Counter(map(tuple, lexicon.spellings.values()))
     result = []
     for word, pieces in lexicon.spellings.items():
         spelling: list = list(pieces)
         key = tuple(pieces)
-        if same[key] > 1 or key in beginnings:
+        if homophones[key] > 1 or key in prefixes:
             used[key] = used.get(key, 0) + 1
             spelling.append(first + used[key])
         result.append((word, spelling))

@@ -1,6 +1,6 @@
-"""Lattices of the modified CTC topology, reduced to the paths of the standard one. Needs k2."""
+"""Lattices of the modified CTC topology, reduced to paths of the standard one. Needs k2."""
 
-from typing import Any, Tuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,41 +8,41 @@ from torch import Tensor
 from gmot.decode.k2_import import import_k2
 
 
-def standard_paths(lattices: Any, max_arcs: int) -> Tuple[Any, Tensor]:
-    """Remove the paths in which a token begins right after a frame of the same token.
+def standard_paths(lattices: Any, max_arcs: int) -> tuple[Any, Tensor]:
+    """Remove paths with two equal tokens in a row without a blank in between.
 
-    The modified topology allows them, the standard one wants a blank between. Each state is split
-    by the label of the frame before; all other paths are kept, one to one.
+    The modified topology allows them, the standard one does not. States are split by the label of
+    the preceding frame; all other paths are kept one to one.
 
     Args:
-      lattices: k2.Fsa (FsaVec) with ``emits`` (1 where an arc begins a token), as a search of a
-        graph of the modified topology makes it.
-      max_arcs: where a lattice would get more arcs, its best path alone is looked at.
+      lattices: k2.Fsa (FsaVec) with ``emits`` (1 where an arc begins a token), from a graph of the
+        modified topology.
+      max_arcs: larger lattices are reduced to their best path first.
     Returns:
-      k2.Fsa (FsaVec), connected, without ``emits``, and for which lattices ``max_arcs`` did not
-      suffice: bool. A lattice may be empty.
+      k2.Fsa (FsaVec), connected, without ``emits``, possibly with empty lattices; and a bool
+      tensor (lattices,), True for those larger than ``max_arcs``.
     """
     k2 = import_k2()
     num_fsas = lattices.shape[0]
     if lattices.num_arcs <= max_arcs:
-        split = _Split(lattices)
+        split = _SplitStates(lattices)
         if int(split.sizes.sum()) <= max_arcs:
             return k2.connect(split.fsas()), torch.zeros(num_fsas, dtype=torch.bool)
-    parts, large = [], []
-    for i in range(num_fsas):  # one after another, for memory
+    reduced, large = [], []
+    for i in range(num_fsas):  # one by one to save memory
         one = k2.index_fsa(lattices, torch.tensor([i], dtype=torch.int32).to(lattices.device))
-        large.append(one.num_arcs > max_arcs or int(_Split(one).sizes) > max_arcs)
+        large.append(one.num_arcs > max_arcs or int(_SplitStates(one).sizes) > max_arcs)
         if large[-1]:
             one = k2.shortest_path(one, use_double_scores=True)
-        parts.append(k2.connect(_Split(one).fsas()))
-    return k2.cat(parts), torch.tensor(large)
+        reduced.append(k2.connect(_SplitStates(one).fsas()))
+    return k2.cat(reduced), torch.tensor(large)
 
 
-class _Split:
-    """Pairs of a state and the label of the frame before it.
+class _SplitStates:
+    """Pairs of a state and the label of the preceding frame.
 
     Attributes:
-      sizes: arcs of each lattice, if none were removed.
+      sizes: (lattices,), number of arcs before removal.
     """
 
     def __init__(self, lattices: Any):
@@ -56,7 +56,7 @@ class _Split:
         self.labels = arcs[:, 2]
         target = arcs[:, 1] + first_state[self.fsa_of_state[self.source]]
         width = int(self.labels.max()) + 2 if len(arcs) else 2
-        # A start is entered as by a blank.
+        # Start states count as preceded by a blank.
         starts = first_state[:-1][first_state.diff() > 0]
         self.targets = target * width + self.labels + 1
         self.pairs = torch.unique(torch.cat([self.targets, starts * width + 1]))
@@ -76,16 +76,16 @@ class _Split:
         arc, pair = arc[order], pair[order]
         owner = self.fsa_of_state[self.states]
         sizes = torch.bincount(owner, minlength=self.num_fsas)
-        splits = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        row_splits = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
         target = torch.searchsorted(self.pairs, self.targets[arc])
-        first = splits[owner[pair]]
+        first = row_splits[owner[pair]]
         scores = self.lattices.scores[arc].view(torch.int32)
         values = torch.stack(
             [(pair - first).int(), (target - first).int(), self.labels[arc].int(), scores], dim=1
         )
         every = torch.arange(len(self.pairs) + 1, device=pair.device)
         arc_splits = torch.searchsorted(pair, every)
-        shape = _shape(splits, len(self.pairs)).compose(_shape(arc_splits, len(pair)))
+        shape = _shape(row_splits, len(self.pairs)).compose(_shape(arc_splits, len(pair)))
         fsas = k2.Fsa(type(self.lattices.arcs)(shape, values.contiguous()))
         for name, value in self.lattices.named_tensor_attr(include_scores=False):
             if name not in ("emits", "labels"):
@@ -99,8 +99,8 @@ def _shape(row_splits: Tensor, size: int) -> Any:
     )
 
 
-def ranges(begin: Tensor, end: Tensor) -> Tuple[Tensor, Tensor]:
-    """(which range, number) for each number of the ranges [begin, end)."""
+def ranges(begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+    """(index of the range, number) for all numbers of the ranges [begin, end)."""
     sizes = end - begin
     owner = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
     rank = torch.arange(len(owner), device=sizes.device) - (sizes.cumsum(0) - sizes)[owner]

@@ -1,27 +1,25 @@
-"""Another language model for lattices and n-best lists. Needs k2."""
+"""Rescoring of lattices and n-best lists by another n-gram LM (G). Needs k2."""
 
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from gmot.decode.fsa import labels, num_arcs, sums
+from gmot.decode.candidates import LmScales
+from gmot.decode.fsa import arc_sums, input_labels, num_arcs
 from gmot.decode.k2_import import import_k2
 from gmot.decode.lattice import Lattices, Path
 
 
-def rescore(
-    lattices: Lattices, grammar: Any, weightings: Sequence[Mapping[str, float]]
-) -> List[List[Path]]:
-    """The best paths of each whole lattice with another language model in it.
+def rescore(lattices: Lattices, grammar: Any, choices: Sequence[LmScales]) -> list[list[Path]]:
+    """Best paths of each lattice, whole-lattice rescored, for several LM scales.
 
     Args:
       lattices: of HLG.
-      grammar: :func:`rescoring_grammar`'s.
-      weightings: weights of the scores ``graph`` and ``lm``; one that is not
-        named weighs nothing. There is a best path for each of them.
+      grammar: from :func:`rescoring_grammar`.
+      choices: scales of the scores ``graph`` and ``lm`` (default 0), with one best path each.
     Returns:
-      For each utterance the best paths, without repeats; none where no path
-      survived.
+      Distinct best paths per utterance; none without a path in the graph and the grammar.
     """
     k2 = import_k2()
     if lattices.fsa is None:
@@ -30,40 +28,38 @@ def rescore(
     first.scores = first.scores - first.graph_scores
     first.graph_lm = first.lm_scores.clone()
     del first.lm_scores, first.graph_scores
-    # Loops let a word of one frame be followed by another without a frame between them in
-    # which the grammar could back off.
+    # The loops allow the grammar to back off between words of adjacent frames.
     inverted = k2.add_epsilon_self_loops(k2.invert(first))
     to_grammar = torch.zeros(inverted.shape[0], dtype=torch.int32, device=inverted.device)
     lattice = k2.intersect_device(grammar, inverted, to_grammar, sorted_match_a=True)
     lattice = k2.connect(k2.remove_epsilon_self_loops(k2.connect(lattice)))
-    if lattice.num_arcs == 0:  # no lattice has a path that the grammar accepts
+    if lattice.num_arcs == 0:  # the grammar accepts no path of any lattice
         return lattices.by_utterance([[] for _ in lattices.rows])
     lattice = k2.top_sort(lattice)
     lattice.acoustic = lattice.scores - lattice.lm_scores
-    found: List[Dict[Tuple[int, ...], Path]] = [{} for _ in lattices.rows]
-    for weights in weightings:
+    found: list[dict[tuple[int, ...], Path]] = [{} for _ in lattices.rows]
+    for scales in choices:
         lattice.scores = (
             lattice.acoustic
-            + weights.get("graph", 0.0) * lattice.graph_lm
-            + weights.get("lm", 0.0) * lattice.lm_scores
+            + scales.get("graph", 0.0) * lattice.graph_lm
+            + scales.get("lm", 0.0) * lattice.lm_scores
         )
         best = k2.shortest_path(lattice, use_double_scores=True)
-        columns = (best.acoustic, best.graph_lm, best.lm_scores)
-        scores = zip(*(sums(best, column) for column in columns))
-        for paths, arcs, ids, of_path in zip(found, num_arcs(best), labels(best), scores):
+        scores = (arc_sums(best, x) for x in (best.acoustic, best.graph_lm, best.lm_scores))
+        for paths, arcs, ids, *of_path in zip(found, num_arcs(best), input_labels(best), *scores):
             if arcs:
                 paths.setdefault(tuple(ids), Path(tuple(ids), *of_path))
     return lattices.by_utterance([list(paths.values()) for paths in found])
 
 
-def score_labels(grammar: Any, sequences: Sequence[Sequence[int]]) -> List[float]:
-    """The score of each sequence of words under a language model.
+def score_words(grammar: Any, sequences: Sequence[Sequence[int]]) -> list[float]:
+    """LM scores of word sequences.
 
     Args:
-      grammar: of :func:`gmot.decode.grammar.compile_g`, with :func:`epsilon_back_off`.
+      grammar: from :func:`epsilon_back_off`.
       sequences: word ids.
     Returns:
-      Natural logarithms; -inf where the grammar does not accept the words.
+      Natural logarithms; -inf for sequences that the grammar does not accept.
     """
     k2 = import_k2()
     if not sequences:
@@ -78,28 +74,25 @@ def score_labels(grammar: Any, sequences: Sequence[Sequence[int]]) -> List[float
 
 
 def epsilon_back_off(grammar: Any, back_off: int) -> Any:
-    """A grammar that backs off without reading anything, for :func:`score_labels`.
+    """G with epsilons on its back-off arcs, for :func:`score_words`.
 
     Args:
-      grammar: of :func:`gmot.decode.grammar.compile_g`.
-      back_off: the label of its back-off arcs.
+      grammar: from :func:`gmot.decode.grammar.compile_g`.
+      back_off: label of the back-off arcs.
     """
     k2 = import_k2()
     labels = grammar.labels.clone()
     labels[labels == back_off] = 0
-    free = k2.Fsa(
-        torch.cat(
-            [grammar.arcs.values()[:, :2], labels[:, None], grammar.arcs.values()[:, 3:]], dim=1
-        ).contiguous()
-    )
-    return k2.create_fsa_vec([k2.arc_sort(free)])
+    values = grammar.arcs.values()
+    arcs = torch.cat([values[:, :2], labels[:, None], values[:, 3:]], dim=1)
+    return k2.create_fsa_vec([k2.arc_sort(k2.Fsa(arcs.contiguous()))])
 
 
 def rescoring_grammar(grammar: Any) -> Any:
-    """A grammar for :func:`rescore`.
+    """G with epsilon self-loops, for :func:`rescore`.
 
     Args:
-      grammar: of :func:`epsilon_back_off`.
+      grammar: from :func:`epsilon_back_off`.
     """
     k2 = import_k2()
     looped = k2.arc_sort(k2.add_epsilon_self_loops(grammar))

@@ -1,16 +1,14 @@
 """Conformer encoder (Gulati et al., 2020) with relative or absolute positions.
 
-The papers add an absolute encoding to the input (CMA-OT, arXiv 2309.13650, Eq. 1: X + PE(X); TOT,
-HCM and GM-OT likewise). The default here is ours: relative positions in the attention, as in the
-original Conformer.
+The papers (CMA-OT, arXiv 2309.13650, Eq. 1; TOT; HCM; GM-OT) add an absolute encoding to the input,
+X + PE(X). Our default is relative positions in the attention, as in the original Conformer.
 
-Batch mates never change an utterance's output: attention masks padded frames,
-the convolution module zeroes them, and it normalises by layer (where the
-original has batch normalisation).
+An utterance's output does not depend on the other utterances of its batch: attention and the
+convolution module mask padding, and layer normalisation replaces batch normalisation.
 """
 
 import math
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +18,13 @@ POSITIONS = ("relative", "absolute")
 
 
 class Sinusoids(nn.Module):
-    """Sines and cosines of positions (Vaswani et al., 2017, 3.5).
+    """Sinusoidal position encodings (Vaswani et al., 2017, 3.5).
 
-    ``relative(T)``: of the distances T-1 ... -(T-1), ``(2T-1, d_model)`` (Dai et al., 2019);
-    ``absolute(T)``: of the frames 0 ... T-1, ``(T, d_model)``.
+    ``relative(T)``: distances T-1 ... -(T-1), ``(2T-1, d_model)`` (Dai et al., 2019);
+    ``absolute(T)``: frames 0 ... T-1, ``(T, d_model)``.
     """
+
+    rates: Tensor
 
     def __init__(self, d_model: int):
         super().__init__()
@@ -64,7 +64,7 @@ class RelativeAttention(nn.Module):
         self.position_bias = nn.Parameter(torch.zeros(num_heads, head))
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """x (N, T, C), positions (2T-1, C), mask (N, T) True at padding -> (N, T, C)."""
+        """x (N, T, C), positions (2T-1, C), mask (N, T) True = valid -> (N, T, C)."""
         n, t, c = x.shape
         h = self.num_heads
         q, k, v = self.in_proj(x).view(n, t, 3, h, c // h).unbind(2)  # (N, T, H, C/H)
@@ -72,20 +72,22 @@ class RelativeAttention(nn.Module):
         content = torch.einsum("nihd,njhd->nhij", q + self.content_bias, k)
         position = torch.einsum("nihd,phd->nhip", q + self.position_bias, p)
         scores = (content + _shift(position)) / math.sqrt(c // h)
-        scores = scores.masked_fill(mask[:, None, None, :], float("-inf"))
+        scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
         weights = F.dropout(scores.softmax(dim=-1), self.dropout, self.training)
         return self.out_proj(torch.einsum("nhij,njhd->nihd", weights, v).reshape(n, t, c))
 
 
 class AbsoluteAttention(nn.MultiheadAttention):
-    """Multi-head self-attention over content alone; positions are in the input."""
+    """Multi-head self-attention over content only (positions are added to the input)."""
 
     def __init__(self, d_model: int, num_heads: int, dropout: float):
         super().__init__(d_model, num_heads, dropout, batch_first=True)
 
-    def forward(self, x: Tensor, positions: Optional[Tensor], mask: Tensor) -> Tensor:
-        """x (N, T, C), mask (N, T) True at padding -> (N, T, C); ``positions`` is not used."""
-        return super().forward(x, x, x, key_padding_mask=mask, need_weights=False)[0]
+    def forward(  # type: ignore[override]
+        self, x: Tensor, positions: Tensor | None, mask: Tensor
+    ) -> Tensor:
+        """x (N, T, C), mask (N, T) True = valid -> (N, T, C); ``positions`` is unused."""
+        return super().forward(x, x, x, key_padding_mask=~mask, need_weights=False)[0]
 
 
 def _shift(scores: Tensor) -> Tensor:
@@ -113,8 +115,8 @@ class ConvolutionModule(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (N, T, C), mask (N, T) True at padding -> (N, T, C)."""
-        x = F.glu(self.pointwise_in(x), dim=-1).masked_fill(mask[:, :, None], 0.0)
+        """x (N, T, C), mask (N, T) True = valid -> (N, T, C)."""
+        x = F.glu(self.pointwise_in(x), dim=-1).masked_fill(~mask[:, :, None], 0.0)
         x = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
         return self.dropout(self.pointwise_out(F.silu(self.norm(x))))
 
@@ -153,8 +155,8 @@ class ConformerBlock(nn.Module):
         self.ffn2 = feed_forward()
         self.final_norm = nn.LayerNorm(d_model)
 
-    def forward(self, x: Tensor, positions: Optional[Tensor], mask: Tensor) -> Tensor:
-        """x (N, T, C), relative positions (2T-1, C), mask (N, T) True at padding -> (N, T, C)."""
+    def forward(self, x: Tensor, positions: Tensor | None, mask: Tensor) -> Tensor:
+        """x (N, T, C), relative positions (2T-1, C), mask (N, T) True = valid -> (N, T, C)."""
         x = x + 0.5 * self.ffn1(x)
         x = x + self.attention_dropout(self.attention(self.attention_norm(x), positions, mask))
         x = x + self.convolution(self.convolution_norm(x), mask)
@@ -163,14 +165,12 @@ class ConformerBlock(nn.Module):
 
 
 class Conformer(nn.Module):
-    """A stack of blocks over subsampled frames.
+    """Stack of Conformer blocks over subsampled frames.
 
     Args:
-      d_model, num_heads, ffn_dim, num_layers, kernel_size: 256, 4, 2048, 16, 15
-        in the papers.
-      dropout: not in the papers.
-      positions: "relative" (in the attention; ours) or "absolute" (added to the input; the
-        papers').
+      d_model, num_heads, ffn_dim, num_layers, kernel_size: 256, 4, 2048, 16, 15 in the papers.
+      dropout: rate everywhere (not given in the papers).
+      positions: "relative" (in the attention; ours) or "absolute" (added to the input; papers).
     """
 
     def __init__(
@@ -193,30 +193,30 @@ class Conformer(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, mask: Tensor, taps: Sequence[int] = ()
-    ) -> Tuple[Tensor, Tuple[Tensor, ...]]:
+        self, x: Tensor, mask: Tensor, layers: Sequence[int] = ()
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run all blocks.
 
         Args:
           x: (N, T, C).
-          mask: (N, T), True at padding.
-          taps: blocks whose output is wanted, counted from 1.
+          mask: (N, T), True = valid.
+          layers: blocks whose output is returned too, counted from 1.
         Returns:
-          The last block's output, (N, T, C), and those of the tapped blocks, likewise.
+          Output of the last block, (N, T, C), and outputs of ``layers``, (N, T, C) each.
         Raises:
-          ValueError: a tap is no block.
+          ValueError: a layer out of range.
         """
-        if any(not 1 <= tap <= len(self.blocks) for tap in taps):
-            raise ValueError(f"taps: {tuple(taps)}; the blocks are 1 to {len(self.blocks)}.")
+        if any(not 1 <= layer <= len(self.blocks) for layer in layers):
+            raise ValueError(f"layers: {tuple(layers)}; the blocks are 1 to {len(self.blocks)}.")
         if self.positions == "relative":
             positions = self.dropout(self.sinusoids.relative(x.size(1)))
         else:
             positions = None
             x = x + self.sinusoids.absolute(x.size(1))
         x = self.dropout(x)
-        tapped = {}
+        intermediate = {}
         for number, block in enumerate(self.blocks, start=1):
             x = block(x, positions, mask)
-            if number in taps:
-                tapped[number] = x
-        return x, tuple(tapped[tap] for tap in taps)
+            if number in layers:
+                intermediate[number] = x
+        return x, tuple(intermediate[layer] for layer in layers)

@@ -1,112 +1,50 @@
-"""The model that is trained, exported and decoded: subsampling, Conformer, adapter, CTC head."""
+"""Acoustic model of training, export and decoding: subsampling, Conformer, adapter, CTC head."""
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gmot.common import GmotError
-from gmot.model.conformer import POSITIONS, Conformer
+from gmot.model.adapter import Adapter
+from gmot.model.config import ModelConfig
+from gmot.model.conformer import Conformer
 from gmot.model.subsampling import (
-    MIN_FRAMES,
     Conv2dSubsampling,
+    length_mask,
     output_length,
-    padding_mask,
 )
-from gmot.transfer.adapter import Adapter
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Everything the model's shape depends on. The defaults are the papers' size.
-
-    Attributes:
-      vocab_size: outputs of the CTC head, blank included.
-      num_features: bins of the fbank.
-      d_model, num_heads, ffn_dim, num_layers, kernel_size: of the Conformer.
-      subsampling_channels: of the two convolutions.
-      dropout: everywhere in the encoder (the papers do not say; ours).
-      positions: "relative", in the attention (ours), or "absolute", added to the encoder's
-        input (the papers': CMA-OT Eq. 1, TOT Eq. 1, and in words HCM and GM-OT).
-      teacher_dim: width of the teacher's features; None: a model without adapter.
-      adapter_scale: w_s of GM-OT Eq. 17, the weight of the way back into the encoder.
-    """
-
-    vocab_size: int
-    num_features: int = 80
-    d_model: int = 256
-    num_heads: int = 4
-    ffn_dim: int = 2048
-    num_layers: int = 16
-    kernel_size: int = 15
-    subsampling_channels: int = 256
-    dropout: float = 0.1
-    positions: str = "relative"
-    teacher_dim: Optional[int] = None
-    adapter_scale: float = 0.1
-
-    def __post_init__(self) -> None:
-        wrong = None
-        if self.d_model < 2 or self.d_model % self.num_heads or self.d_model % 2:
-            wrong = (
-                f"--d-model {self.d_model}: expected an even multiple of --num-heads "
-                f"{self.num_heads}"
-            )
-        elif self.kernel_size % 2 == 0:
-            wrong = f"--kernel-size {self.kernel_size}: expected an odd number"
-        elif self.positions not in POSITIONS:
-            wrong = f"--positions {self.positions}: expected one of {', '.join(POSITIONS)}"
-        elif not 0 <= self.dropout < 1:
-            wrong = f"--dropout {self.dropout}: expected a number from 0 to below 1"
-        elif min(self.ffn_dim, self.num_layers, self.subsampling_channels) < 1:
-            wrong = "--ffn-dim, --num-layers and --subsampling-channels: expected 1 or more"
-        elif output_length(self.num_features) < 1:
-            wrong = f"features of {self.num_features} bins: expected {MIN_FRAMES} or more"
-        if wrong:
-            raise GmotError(f"{wrong}. Change the option or its config file.")
-
-    def to_dict(self) -> Dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Dict[str, Any]) -> "ModelConfig":
-        """Raises GmotError for keys this version does not have."""
-        unknown = set(values) - {field.name for field in fields(cls)}
-        if unknown:
-            raise GmotError(
-                f"model configuration: unknown keys {sorted(unknown)}; the checkpoint was made "
-                "by another version of gmot. Check out the commit it names."
-            )
-        return cls(**values)
 
 
 class CtcOutput(NamedTuple):
     """Attributes:
     log_probs: (N, T', C), float32.
-    lens: (N,), frames of each utterance.
-    acoustic: (N, T', D) FC2's output, the acoustic graph's nodes; None without adapter.
-    tapped: the same of each block that was asked for.
+    lengths: (N,), valid output frames.
+    acoustic: (N, T', D), nodes of the acoustic graph (FC2); None without adapter.
+    intermediate: (N, T', D) per requested block.
     """
 
     log_probs: Tensor
-    lens: Tensor
-    acoustic: Optional[Tensor]
-    tapped: Tuple[Tensor, ...] = ()
+    lengths: Tensor
+    acoustic: Tensor | None
+    intermediate: tuple[Tensor, ...] = ()
 
 
 class CtcModel(nn.Module):
-    """Conformer-CTC, with the adapter of knowledge transfer where the system has one.
+    """Conformer-CTC, optionally with the adapter of knowledge transfer.
 
-    Teacher and transport are no part of it: this module is the whole of inference.
+    Inference needs this module only: teacher and transport are not part of it.
 
     Args:
-      config: the shape.
-      cmvn: (mean, std), each (num_features,), of the training features; None
-        leaves the features as they are until a checkpoint is loaded.
+      config: shape of the model.
+      cmvn: (mean, std) of the training features, (num_features,) each; None: no normalisation
+        until a checkpoint is loaded.
     """
 
-    def __init__(self, config: ModelConfig, cmvn: Optional[tuple] = None):
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(self, config: ModelConfig, cmvn: tuple[Tensor, Tensor] | None = None):
         super().__init__()
         self.config = config
         mean, std = cmvn or (torch.zeros(config.num_features), torch.ones(config.num_features))
@@ -131,30 +69,30 @@ class CtcModel(nn.Module):
         )
         self.head = nn.Linear(config.d_model, config.vocab_size)
 
-    def forward(self, features: Tensor, lens: Tensor, taps: Sequence[int] = ()) -> CtcOutput:
+    def forward(self, features: Tensor, lengths: Tensor, layers: Sequence[int] = ()) -> CtcOutput:
         """Log-probabilities of the CTC symbols.
 
         Args:
           features: (N, T, F) log-mel fbank, padded.
-          lens: (N,) frames of each utterance, at least ``MIN_FRAMES``.
-          taps: blocks of the Conformer, counted from 1, whose frames training wants in
-            the teacher's space; inference asks for none.
+          lengths: (N,) frames per utterance, at least ``MIN_FRAMES``.
+          layers: Conformer blocks, counted from 1, whose frames are returned in the teacher's
+            space (training only).
         Raises:
-          ValueError: a tap is no block, or the model has no adapter.
+          ValueError: a layer out of range, or layers of a model without adapter.
         """
-        if taps and self.adapter is None:
-            raise ValueError(f"taps: {tuple(taps)} of a model without adapter.")
-        out_lens = output_length(lens)
+        if layers and self.adapter is None:
+            raise ValueError(f"layers: {tuple(layers)} of a model without adapter.")
+        output_lengths = output_length(lengths)
         x = self.subsampling((features - self.feature_mean) / self.feature_std)
-        x, blocks = self.encoder(x, padding_mask(out_lens, x.size(1)), taps)
-        acoustic = None
+        x, blocks = self.encoder(x, length_mask(output_lengths, x.size(1)), layers)
+        acoustic: Tensor | None = None
+        intermediate: tuple[Tensor, ...] = ()
         if self.adapter is not None:
             x, acoustic = self.adapter(x)
-        last = self.config.num_layers
-        tapped = tuple(
-            acoustic if tap == last else self.adapter.nodes(block)
-            for tap, block in zip(taps, blocks)
-        )
-        # float32 whatever the autocast: k2 and the CTC loss ask for it.
+            intermediate = tuple(
+                acoustic if layer == self.config.num_layers else self.adapter.nodes(block)
+                for layer, block in zip(layers, blocks)
+            )
+        # float32 under autocast too: k2 and the CTC loss require it.
         log_probs = self.head(x).float().log_softmax(dim=-1)
-        return CtcOutput(log_probs, out_lens, acoustic, tapped)
+        return CtcOutput(log_probs, output_lengths, acoustic, intermediate)

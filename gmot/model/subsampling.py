@@ -1,4 +1,4 @@
-"""Convolutional subsampling by 4, and the one place that knows T' of T."""
+"""Convolutional subsampling by 4 and its output length."""
 
 from typing import TypeVar
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 Length = TypeVar("Length", int, Tensor)
 
-MIN_FRAMES = 7  # fewer input frames leave no output frame
+MIN_FRAMES = 7  # shortest input with an output frame
 
 
 def output_length(num_frames: Length) -> Length:
@@ -25,10 +25,7 @@ def output_length(num_frames: Length) -> Length:
 
 
 class Conv2dSubsampling(nn.Module):
-    """Two 3x3 convolutions of stride 2, ReLU, then a linear map to the model's width.
-
-    As in the papers' encoder (CMA-OT, section 3: "2 conv2d, kernel 3, stride 2,
-    ReLU", followed by a feed-forward layer).
+    """Two 3x3 convolutions of stride 2 with ReLU, then a linear layer (CMA-OT, section 3).
 
     Args:
       num_features: F, bins of the input.
@@ -53,6 +50,6 @@ class Conv2dSubsampling(nn.Module):
         return self.out(x.transpose(1, 2).reshape(n, t, c * f))
 
 
-def padding_mask(lens: Tensor, max_len: int) -> Tensor:
-    """True where a frame is padding. (N,) -> (N, max_len)."""
-    return torch.arange(max_len, device=lens.device)[None, :] >= lens[:, None]
+def length_mask(lengths: Tensor, max_length: int) -> Tensor:
+    """(N,) -> (N, max_length), True = valid."""
+    return torch.arange(max_length, device=lengths.device)[None, :] < lengths[:, None]

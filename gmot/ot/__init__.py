@@ -1,9 +1,8 @@
-"""Optimal transport on batches of masked problems. Imports torch only, knows nothing of speech."""
+"""Optimal transport on padded batches: Sinkhorn and fused Gromov-Wasserstein. Needs torch alone."""
 
+from gmot.ot.api import fused_gromov_wasserstein, sinkhorn
 from gmot.ot.edges import CosineEdges, DenseEdges, Edges, TemporalEdges
-from gmot.ot.fused_gromov import fused_gromov_wasserstein
 from gmot.ot.result import TransportResult
-from gmot.ot.sinkhorn import sinkhorn
 
 __all__ = [
     "CosineEdges",

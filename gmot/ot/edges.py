@@ -1,111 +1,123 @@
-"""Edges of a graph: matrices, and structured ones that need none.
+"""Edge costs of graphs: dense, cosine and temporal, each with its products and gradients.
 
-Gromov-Wasserstein needs of edges C: the product with a plan, the product of C o C with a vector,
-and the gradients of both. Gradients are closed forms that need the plan alone
-(:func:`edge_term`): no step of the solver is kept.
+The solvers need of edge costs C (T x T, symmetric) the product with a plan, the product of C o C
+with a vector, and the gradients of both. Gradients are closed forms of the plan alone
+(:func:`edge_term`), so no step of a solver is recorded.
+
+Edge costs are C = S or C = 1 - S. Terms of one index change Sinkhorn's potentials and not the plan,
+so the solvers multiply with ``sign`` * S. Cost per item of a product with L columns, memory and
+multiply-adds: dense T^2 and T^2 L; factored T D and 2 T D L; temporal T and about T L log T.
 """
 
-from typing import Any, Optional, Tuple
+from math import comb
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-
-from gmot.ot.operators import (
-    KERNELS,
-    DenseOperator,
-    FactoredOperator,
-    Operator,
-    TemporalOperator,
-)
+from torch.nn.functional import pad
 
 
 class Edges:
-    """The edges of a batch of graphs, symmetric. Weights and plans are zero on padding.
+    """Edge costs of a batch of graphs; base class.
+
+    Plans and marginals that multiply them are zero on padding.
 
     Attributes:
-      parameter: what gradients flow to; None: nothing.
-      shape: (N, T).
+      values: tensor that defines the edges, of their type and device.
+      parameter: tensor that receives gradients, or None.
+      sign: 1 if C = S, -1 if C = 1 - S.
     """
 
-    parameter: Optional[Tensor] = None
+    sign = -1.0
+
+    def __init__(self, values: Tensor, parameter: Tensor | None):
+        self.values, self.parameter = values, parameter
 
     @property
-    def shape(self) -> Tuple[int, int]:
-        return tuple(self.parameter.shape[:2])
+    def shape(self) -> tuple[int, int]:
+        """(N, T)."""
+        return self.values.size(0), self.values.size(1)
 
     @property
-    def tensor(self) -> Tensor:
-        """What it is made of: the parameter, if there is one."""
-        return self.parameter
+    def matrix(self) -> Tensor | None:
+        """S (N, T, T) if products use it, else None."""
+        return None
 
     def masked(self, mask: Tensor) -> "Edges":
-        """The same with zeros where ``mask`` (N, T) is false, whatever stood there."""
+        """The same edges, zero where ``mask`` (N, T) is false."""
         raise NotImplementedError
 
-    def operator(self) -> Operator:
-        """What multiplies in the solver; differentiable where gradients are recorded."""
+    def prepared(self) -> "Edges":
+        """The same edges for one solve, with what all its steps share computed once."""
+        return self
+
+    def multiply(self, plan: Tensor) -> Tensor:
+        """Product (N, K, T) of ``plan`` (N, K, T) and S."""
         raise NotImplementedError
 
     def product(self, plan: Tensor) -> Tensor:
-        """(N, K, T) times C, exactly: (N, K, T)."""
-        operator = self.operator()
-        product = operator.product(plan)
-        return product if operator.sign > 0 else plan.sum(2, keepdim=True) - product
+        """Product (N, K, T) of ``plan`` (N, K, T) and C."""
+        product = self.multiply(plan)
+        return product if self.sign > 0 else plan.sum(2, keepdim=True) - product
 
     def square_product(self, weights: Tensor) -> Tensor:
-        """(N, T) weights times C o C, the squares of the edges: (N, T), never negative."""
+        """Product (N, T) of ``weights`` (N, T) and C o C, never negative."""
         raise NotImplementedError
 
     def energy(self, weights: Tensor) -> Tensor:
         """(N,) sum C_ij^2 w_i w_j, never negative."""
         return (self.square_product(weights) * weights).sum(1)
 
-    def pullback(self, weights: Optional[Tensor], left: Tensor, right: Tensor) -> Optional[Tensor]:
+    def pullback(self, weights: Tensor | None, left: Tensor, right: Tensor) -> Any:
         """Gradient of energy(weights) + <left C, right> with respect to ``parameter``.
 
         Args:
           weights: (N, T); None: without the energy.
           left, right: (N, K, T).
         """
-        raise NotImplementedError
+        return None
 
     def dense(self) -> Tensor:
-        """(N, T, T), for looking at and for what cannot multiply otherwise."""
+        """C, (N, T, T)."""
         count, size = self.shape
-        eye = torch.eye(size, dtype=self.tensor.dtype, device=self.tensor.device)
-        eye = eye.expand(count, size, size)
-        return self.product(eye)
+        eye = torch.eye(size, dtype=self.values.dtype, device=self.values.device)
+        return self.product(eye.expand(count, size, size))
 
 
 class DenseEdges(Edges):
-    """A matrix (N, T, T)."""
+    """Edge costs given as a matrix (N, T, T)."""
+
+    sign = 1.0
 
     def __init__(self, matrix: Tensor):
-        self.parameter = matrix
+        super().__init__(matrix, matrix)
+
+    @property
+    def matrix(self) -> Tensor:
+        return self.values
 
     def masked(self, mask: Tensor) -> "DenseEdges":
-        return DenseEdges(self.parameter.masked_fill(~(mask.unsqueeze(2) & mask.unsqueeze(1)), 0))
+        return DenseEdges(self.values.masked_fill(~(mask.unsqueeze(2) & mask.unsqueeze(1)), 0))
 
-    def operator(self) -> Operator:
-        return DenseOperator(1.0, self.parameter)
+    def multiply(self, plan: Tensor) -> Tensor:
+        return torch.bmm(plan, self.values)
 
     def square_product(self, weights: Tensor) -> Tensor:
-        return _vector_product(weights, self.parameter.square())
+        return _vector_product(weights, self.values.square())
 
-    def pullback(self, weights: Optional[Tensor], left: Tensor, right: Tensor) -> Tensor:
-        return _matrix_gradient(self.parameter, weights, left, right)
+    def pullback(self, weights: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
+        return _matrix_gradient(self.values, weights, left, right)
 
 
 class CosineEdges(Edges):
-    """1 - cos between the nodes of one graph (GM-OT, arXiv 2505.13079, Eq. 10).
+    """Cosine distances 1 - cos(x_i, x_j) within a graph (GM-OT, arXiv 2505.13079, Eq. 10).
 
-    The T x T products are made once for the solver, without autograd, where T is at most twice
-    the width; longer sequences are multiplied through their factors and never build a matrix.
+    The cosines are computed once per solve where T <= 2 D. Longer sequences are multiplied through
+    their factors, without any T x T matrix.
 
     Args:
-      units: (N, T, D) unit vectors (``gmot.graphs.unit``), or zero vectors, whose cosine with
-        everything is 0.
+      units: (N, T, D) unit vectors, or zero vectors, whose cosine with all others is 0.
     """
 
     def __init__(self, units: Tensor):
@@ -114,41 +126,45 @@ class CosineEdges(Edges):
                 "CosineEdges: expected floating point vectors of shape (N, T, D), found "
                 f"{units.dtype} of shape {tuple(units.shape)}."
             )
-        self.parameter = units
-        self._gram: Optional[Tensor] = None
-
-    def masked(self, mask: Tensor) -> "CosineEdges":
-        return CosineEdges(self.parameter.masked_fill(~mask.unsqueeze(2), 0))
-
-    def operator(self) -> Operator:
-        if self.is_factored:
-            return FactoredOperator(-1.0, self.parameter)
-        return DenseOperator(-1.0, self._cosines())
+        super().__init__(units, units)
+        self._cosines: Tensor | None = None
 
     @property
     def is_factored(self) -> bool:
-        _, size, width = self.parameter.shape
-        return size > 2 * width
+        return self.values.size(1) > 2 * self.values.size(2)
 
     @property
-    def gram(self) -> Tensor:
-        """(N, T, T) cosines, detached, made once."""
-        if self._gram is None:
-            units = self.parameter.detach()
-            self._gram = torch.bmm(units, units.transpose(1, 2))
-        return self._gram
+    def matrix(self) -> Tensor | None:
+        return None if self.is_factored else self.cosines()
 
-    def _cosines(self) -> Tensor:
-        """(N, T, T), differentiable where gradients are recorded."""
-        if torch.is_grad_enabled() and self.parameter.requires_grad:
-            return torch.bmm(self.parameter, self.parameter.transpose(1, 2))
-        return self.gram
+    def cosines(self) -> Tensor:
+        """(N, T, T) cosines: differentiable where gradients are recorded, else computed once."""
+        recorded = torch.is_grad_enabled() and self.values.requires_grad
+        if self._cosines is not None and (self._cosines.requires_grad or not recorded):
+            return self._cosines
+        cosines = torch.bmm(self.values, self.values.transpose(1, 2))
+        if not recorded:
+            self._cosines = cosines
+        return cosines
+
+    def masked(self, mask: Tensor) -> "CosineEdges":
+        return CosineEdges(self.values.masked_fill(~mask.unsqueeze(2), 0))
+
+    def prepared(self) -> "CosineEdges":
+        edges = CosineEdges(self.values)
+        edges._cosines = self.matrix
+        return edges
+
+    def multiply(self, plan: Tensor) -> Tensor:
+        if self.is_factored:
+            return torch.bmm(torch.bmm(plan, self.values), self.values.transpose(1, 2))
+        return torch.bmm(plan, self.cosines())
 
     def square_product(self, weights: Tensor) -> Tensor:
         if not self.is_factored:
-            return _vector_product(weights, (1 - self._cosines()).square())
+            return _vector_product(weights, (1 - self.cosines()).square())
         # (1 - s)^2 = 1 - 2 s + s^2 cancels where all vectors are alike.
-        units = self.parameter
+        units = self.values
         mean = torch.bmm(weights.unsqueeze(1), units).transpose(1, 2)
         squares = (torch.bmm(units, self._moment(weights)) * units).sum(2)
         product = weights.sum(1, keepdim=True) - 2 * torch.bmm(units, mean).squeeze(2) + squares
@@ -156,13 +172,12 @@ class CosineEdges(Edges):
 
     def _moment(self, weights: Tensor) -> Tensor:
         """(N, D, D) sum_i w_i x_i x_i^T."""
-        units = self.parameter
-        return torch.bmm(units.transpose(1, 2), units * weights.unsqueeze(2))
+        return torch.bmm(self.values.transpose(1, 2), self.values * weights.unsqueeze(2))
 
-    def pullback(self, weights: Optional[Tensor], left: Tensor, right: Tensor) -> Tensor:
-        units = self.parameter.detach()
+    def pullback(self, weights: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
+        units = self.values.detach()
         if not self.is_factored:
-            gradient = _matrix_gradient(1 - self.gram, weights, left, right)
+            gradient = _matrix_gradient(1 - self.cosines(), weights, left, right)
             return -2 * torch.bmm(gradient, units)
         gradient = torch.bmm(left.transpose(1, 2), torch.bmm(right, units))
         gradient = -gradient - torch.bmm(right.transpose(1, 2), torch.bmm(left, units))
@@ -174,57 +189,74 @@ class CosineEdges(Edges):
 
 
 class TemporalEdges(Edges):
-    """Distances in time, functions of d = |i - j| over ``width`` times the length.
+    """Distances in time, 1 - exp(-|i - j| / (width * length)), without any T x T matrix.
 
-    "exponential": 1 - exp(-d); "window": 0 where d <= 1, else 1; "absolute": d; "squared": d^2.
-    The first two are 1 - adjacency: Gromov-Wasserstein costs the same with 1 - C as with C, and a
-    distance has the direction of cosine edges. No T x T matrix is built.
+    1 - adjacency rather than adjacency: Gromov-Wasserstein costs are the same for C and 1 - C, and
+    distances combine with cosine edges.
 
     Args:
-      lengths: (N,) of the sequences.
+      lengths: (N,) sequence lengths.
       size: T of the padded batch.
-      kernel: one of ``KERNELS``.
       width: relative to the length of the sequence.
       dtype: of the computation.
     Raises:
-      ValueError: an unknown kernel, or a width that is not a positive number.
+      ValueError: ``width`` is not a finite positive number.
     """
 
     def __init__(
-        self,
-        lengths: Tensor,
-        size: int,
-        kernel: str = "exponential",
-        width: float = 0.1,
-        dtype: torch.dtype = torch.float32,
+        self, lengths: Tensor, size: int, width: float = 0.1, dtype: torch.dtype = torch.float32
     ):
         if not 0 < width < float("inf"):
             raise ValueError(f"width: expected a finite number above 0, found {width}.")
-        if kernel not in KERNELS:
-            raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}; found {kernel!r}.")
-        self.kernel, self.size = kernel, size
-        self.steps = width * lengths.to(dtype)
+        super().__init__(width * lengths.to(dtype), None)
+        self.size = size
 
     @property
-    def shape(self) -> Tuple[int, int]:
-        return len(self.steps), self.size
-
-    @property
-    def tensor(self) -> Tensor:
-        return self.steps
+    def shape(self) -> tuple[int, int]:
+        return len(self.values), self.size
 
     def masked(self, mask: Tensor) -> "TemporalEdges":
-        return self  # plans and weights are zero there
+        return self  # plans and marginals are zero there
 
-    def operator(self) -> Operator:
-        sign = -1.0 if self.kernel in ("exponential", "window") else 1.0
-        return TemporalOperator(sign, self.kernel, self.steps)
+    def multiply(self, plan: Tensor) -> Tensor:
+        # Recurrences y_i = x_i + r y_(i-1) from both ends, by doubling: after k rounds y_i holds
+        # the last 2^k terms. The term i itself is in both.
+        steps = self.values.to(plan.dtype)
+        size, rate = plan.size(2), (-1 / steps)[:, None, None]
+        forward, backward, reach = plan, plan, 1
+        while reach < size:
+            weight = (rate * reach).exp()
+            forward = forward + weight * pad(forward[..., :-reach], (reach, 0))
+            backward = backward + weight * pad(backward[..., reach:], (0, reach))
+            reach *= 2
+        return forward + backward - plan
 
     def square_product(self, weights: Tensor) -> Tensor:
-        return self.operator().square_product(weights)
+        steps = self.values.to(weights.dtype)
+        both = torch.cat((weights, weights.flip(1)))  # from the left and from the right
+        left, right = _square_sums(both, torch.cat((steps, steps))).chunk(2)
+        return left + right.flip(1)
 
-    def pullback(self, weights: Optional[Tensor], left: Tensor, right: Tensor) -> None:
-        return None
+
+def _square_sums(weights: Tensor, steps: Tensor) -> Tensor:
+    """(N, T) sum over j < i of (1 - exp(-(i - j) / steps))^2 w_j; nothing cancels.
+
+    Moments sum_j y^k w_j of y = 1 - exp(-d / steps): a shift by n positions turns y into
+    gain + decay y, so sums over 2n positions follow from those over n.
+    """
+    size = weights.size(1)
+    moments = [weights, torch.zeros_like(weights), torch.zeros_like(weights)]
+    reach = 1
+    while reach < size:
+        ratio = (reach / steps).unsqueeze(1)
+        gain, decay = -torch.expm1(-ratio), torch.exp(-ratio)
+        shifted = [pad(moment[:, :-reach], (reach, 0)) for moment in moments]
+        moments = [
+            moment + sum(comb(k, i) * gain ** (k - i) * decay**i * shifted[i] for i in range(k + 1))
+            for k, moment in enumerate(moments)
+        ]
+        reach *= 2
+    return moments[-1]
 
 
 def _vector_product(weights: Tensor, matrix: Tensor) -> Tensor:
@@ -232,9 +264,7 @@ def _vector_product(weights: Tensor, matrix: Tensor) -> Tensor:
     return torch.bmm(weights.unsqueeze(1), matrix).squeeze(1)
 
 
-def _matrix_gradient(
-    matrix: Tensor, weights: Optional[Tensor], left: Tensor, right: Tensor
-) -> Tensor:
+def _matrix_gradient(matrix: Tensor, weights: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
     """Symmetric gradient of sum C_ij^2 w_i w_j + <left C, right> with respect to C."""
     cross = torch.bmm(left.transpose(1, 2), right)
     cross = (cross + cross.transpose(1, 2)) / 2
@@ -245,7 +275,8 @@ def _matrix_gradient(
 
 class _EdgeTerm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, parameter_a, parameter_b, edges_a: Edges, edges_b: Edges, plan: Tensor):
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        _, _, edges_a, edges_b, plan = inputs  # behind the parameters, for autograd
         upright = plan.transpose(1, 2)
         cross = (edges_b.product(plan) * edges_a.product(upright).transpose(1, 2)).sum((1, 2))
         term = edges_a.energy(plan.sum(2)) + edges_b.energy(plan.sum(1)) - 2 * cross
@@ -256,14 +287,13 @@ class _EdgeTerm(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor):
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         plan, term = ctx.saved_tensors
         edges_a, edges_b = ctx.edges
-        # At its minimum, 0, the gradient is zero, whatever comes from above: of a square root
-        # that is infinity.
+        # Zero at the minimum, whatever the incoming gradient (that of a square root is infinite).
         gradient = gradient.masked_fill(term == 0, 0)
         upright, gradient = plan.transpose(1, 2), gradient[:, None, None]
-        gradients = [None, None]
+        gradients: list[Tensor | None] = [None, None]
         if ctx.needs_input_grad[0]:
             other = edges_b.product(plan).transpose(1, 2)
             gradients[0] = gradient * edges_a.pullback(plan.sum(2), -2 * upright, other)
@@ -274,9 +304,9 @@ class _EdgeTerm(torch.autograd.Function):
 
 
 def edge_term(edges_a: Edges, edges_b: Edges, plan: Tensor) -> Tensor:
-    """(N,) sum_ijkl |C1_ij - C2_kl|^2 P_ik P_jl for a plan (N, T, L), with its marginals r, c.
+    """(N,) sum_ijkl |C1_ij - C2_kl|^2 P_ik P_jl of a plan P (N, T, L).
 
-    Never negative; where it is zero, so is its gradient. With the plan held,
-    dC1 = 2 (C1 o r r^T - P C2 P^T), likewise dC2; for cosine edges dX = -2 dC1 X.
+    Never negative; where it is zero, so is its gradient. With a fixed plan and its marginals
+    r, c, dC1 = 2 (C1 o r r^T - P C2 P^T), dC2 alike; for cosine edges dX = -2 dC1 X.
     """
     return _EdgeTerm.apply(edges_a.parameter, edges_b.parameter, edges_a, edges_b, plan)

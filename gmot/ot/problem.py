@@ -1,49 +1,106 @@
-"""A batch of transport problems: costs, weights, masks; validation with clear errors."""
+"""Transport problems of a batch, solver settings, and the validation of both."""
 
 import contextlib
-from dataclasses import dataclass
-from typing import Any, List, Optional, Tuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gmot.ot.edges import DenseEdges, Edges
 
-# Weights and edges carry rounding errors; only real mistakes are refused.
+# Relative rounding error that marginals and edges may have.
 _RELATIVE_SLACK = 1e-3
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A validated batch, float32 or float64.
+    """Validated batch of problems, float32 or float64.
 
     Attributes:
       node_cost: (N, T, L), zero on padding.
-      edges_a, edges_b: of T and L nodes, zero on padding; None without edges.
-      weights_a, weights_b: (N, T) and (N, L), detached, zero on padding.
-      single: one problem was given, without a batch dimension.
+      marginal_a, marginal_b: (N, T) and (N, L), detached, zero on padding.
+      edges_a, edges_b: of T and L nodes, zero on padding; None: transport without edges.
+      is_single: one problem was given, without a batch dimension.
     """
 
     node_cost: Tensor
-    edges_a: Optional[Edges]
-    edges_b: Optional[Edges]
-    weights_a: Tensor
-    weights_b: Tensor
-    single: bool
+    marginal_a: Tensor
+    marginal_b: Tensor
+    edges_a: Edges | None = None
+    edges_b: Edges | None = None
+    is_single: bool = False
+
+    @property
+    def edges(self) -> tuple[Edges, Edges]:
+        """Both, of a problem that has them."""
+        assert self.edges_a is not None and self.edges_b is not None
+        return self.edges_a, self.edges_b
+
+    def prepared(self, with_edges: bool, with_gradient: bool) -> "Problem":
+        """For one solve: edges prepared or left out, costs detached unless ``with_gradient``."""
+        edges = [x.prepared() for x in self.edges] if with_edges else (None, None)
+        node_cost = self.node_cost if with_gradient else self.node_cost.detach()
+        return replace(self, node_cost=node_cost, edges_a=edges[0], edges_b=edges[1])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Objective and stopping rules; see the arguments of the public functions.
+
+    Attributes:
+      edge_weight: 0 for Sinkhorn.
+      max_outer: 1 for Sinkhorn.
+      max_inner: Sinkhorn iterations per outer step.
+    Raises:
+      ValueError: naming the argument that is out of range.
+    """
+
+    edge_weight: float
+    epsilon: float
+    proximal: bool
+    max_outer: int
+    max_inner: int
+    tolerance: float
+    marginal_tolerance: float
+    reach_a: float | None = None
+    reach_b: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.edge_weight <= 1:
+            raise ValueError(f"edge_weight: expected 0 to 1, found {self.edge_weight}.")
+        for name in ("epsilon", "reach_a", "reach_b"):
+            if getattr(self, name) is not None:
+                check_positive(getattr(self, name), name)
+        for name in ("max_outer", "max_inner"):
+            check_iterations(getattr(self, name), name)
+        for name in ("tolerance", "marginal_tolerance"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: expected 0 or more, found {getattr(self, name)}.")
+
+    @property
+    def is_balanced(self) -> bool:
+        return self.reach_a is None and self.reach_b is None
+
+    @property
+    def powers(self) -> tuple[float, float]:
+        """Exponents reach / (reach + epsilon) of both sides; 1 for an exact marginal."""
+        a, b = (r and r / (r + self.epsilon) for r in (self.reach_a, self.reach_b))
+        return a or 1.0, b or 1.0
 
 
 class Checks:
-    """Conditions on each item, looked at together: one wait for the device instead of many."""
+    """Conditions per item, evaluated together: one device synchronisation for all."""
 
     def __init__(self) -> None:
-        self._found: List[Tuple[Tensor, str]] = []
+        self._found: list[tuple[Tensor, str]] = []
 
     def add(self, bad: Tensor, message: str) -> None:
-        """``bad``: (N,) bool; ``message``: with ``{item}`` where its number goes."""
+        """``bad``: (N,) bool; ``message``: with ``{item}`` for the index."""
         self._found.append((bad, message))
 
     def raise_if_any(self) -> None:
-        """Raises ValueError naming the first bad item of the first failed condition."""
+        """Raises ValueError with the first bad item of the first failed condition."""
         if not bool(torch.stack([bad for bad, _ in self._found]).any()):
             return
         for bad, message in self._found:
@@ -52,29 +109,29 @@ class Checks:
 
 
 def no_autocast(device: torch.device) -> Any:
-    """A context in which matrix products keep the precision of their inputs."""
+    """Context in which matrix products keep the precision of their inputs."""
     if device.type in ("cpu", "cuda"):
         return torch.autocast(device_type=device.type, enabled=False)
     return contextlib.nullcontext()
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
-    """(N, size) bool, true where a position is within its item's length."""
+    """(N, size) bool, true at valid positions."""
     return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
 
 
-def uniform_weights(lengths: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """(N, size): 1 / length on each item's positions, zero on padding."""
+def uniform_marginal(lengths: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(N, size): 1 / length at valid positions, zero on padding."""
     return length_mask(lengths, size).to(dtype) / lengths.to(dtype).unsqueeze(1)
 
 
 def check_lengths(
     lengths: Any, name: str, count: int, size: int, device: torch.device, checks: Checks
 ) -> Tensor:
-    """(N,) int64 on ``device``; None means that all items are full.
+    """(N,) int64 on ``device``; None: all items are full.
 
     Raises:
-      ValueError: wrong shape or type. Wrong values are left to ``checks``.
+      ValueError: wrong shape or type. Values out of range are added to ``checks``.
     """
     if lengths is None:
         return torch.full((count,), size, dtype=torch.int64, device=device)
@@ -85,9 +142,7 @@ def check_lengths(
         raise ValueError(f"{name}: expected integers, found {lengths.dtype}.")
     lengths = lengths.to(device=device, dtype=torch.int64)
     checks.add(lengths < 1, f"{name}: item {{item}} is empty; expected 1 to {size}.")
-    checks.add(
-        lengths > size, f"{name}: item {{item}} is longer than its tensor; expected 1 to {size}."
-    )
+    checks.add(lengths > size, f"{name}: item {{item}} is longer than {size}.")
     return lengths
 
 
@@ -95,154 +150,147 @@ def make_problem(
     node_cost: Any,
     edges_a: Any = None,
     edges_b: Any = None,
-    weights_a: Any = None,
-    weights_b: Any = None,
+    marginal_a: Any = None,
+    marginal_b: Any = None,
     lengths_a: Any = None,
     lengths_b: Any = None,
     *,
     cost_name: str = "node_cost",
     balanced: bool = True,
 ) -> Problem:
-    """Check the arguments of a solver and bring them into one form.
+    """Validate the arguments of :func:`gmot.ot.fused_gromov_wasserstein`.
+
+    Padding becomes zero, whatever it held (NaN included).
 
     Args:
-      node_cost: (N, T, L) or (T, L), torch or numpy, as all the others.
-      edges_a, edges_b: (N, T, T), (N, L, L), symmetric, or Edges; both None without edges.
-      weights_a, weights_b: (N, T), (N, L), non-negative; None: uniform.
-      lengths_a, lengths_b: (N,) integers; None: nothing is padding.
-      cost_name: what the caller calls ``node_cost``.
-      balanced: both weights must have the same mass.
-    Returns:
-      The problem; what stood in its padding, be it NaN, is gone.
+      cost_name: name of ``node_cost`` in messages.
+      balanced: both marginals need the same mass.
     Raises:
       ValueError: naming the argument and, where there is one, the item.
     """
-    cost = _float(node_cost, cost_name)
-    if cost.dim() not in (2, 3):
-        raise ValueError(
-            f"{cost_name}: expected shape (T, L) or (N, T, L), found {tuple(cost.shape)}."
+    reader = _Reader(node_cost, cost_name, lengths_a, lengths_b)
+    cost = reader.tensor(node_cost, cost_name, 0, 1)
+    both = edges_a is not None
+    edges_a = reader.edges(edges_a, "edges_a", 0) if both else None
+    edges_b = reader.edges(edges_b, "edges_b", 1) if both else None
+    a = reader.marginal(marginal_a, "marginal_a", 0)
+    b = reader.marginal(marginal_b, "marginal_b", 1)
+    if balanced:
+        mass_a, mass_b = a.sum(1), b.sum(1)
+        reader.checks.add(
+            (mass_a - mass_b).abs() > _RELATIVE_SLACK * mass_a,
+            "marginal_a and marginal_b: their sums differ in item {item}; balanced transport "
+            "needs the same mass on both sides.",
         )
-    single = cost.dim() == 2
-    if single:
-        cost = cost.unsqueeze(0)
-        lengths_a = None if lengths_a is None else torch.as_tensor(lengths_a).reshape(-1)
-        lengths_b = None if lengths_b is None else torch.as_tensor(lengths_b).reshape(-1)
-    count, rows, columns = cost.shape
-    if cost.numel() == 0:
-        raise ValueError(f"{cost_name}: nothing to transport, its shape is {tuple(cost.shape)}.")
+    reader.checks.raise_if_any()
+    return Problem(cost, a, b, edges_a, edges_b, reader.is_single)
 
-    checks = Checks()
-    is_padded = lengths_a is not None or lengths_b is not None
-    lengths_a = check_lengths(lengths_a, "lengths_a", count, rows, cost.device, checks)
-    lengths_b = check_lengths(lengths_b, "lengths_b", count, columns, cost.device, checks)
-    mask_a, mask_b = length_mask(lengths_a, rows), length_mask(lengths_b, columns)
 
-    def same_kind(value: Tensor, name: str) -> None:
-        if value.device != cost.device or value.dtype != cost.dtype:
-            raise ValueError(
-                f"{name}: is {value.dtype} on {value.device}, but {cost_name} is {cost.dtype} on "
-                f"{cost.device}; give both alike."
-            )
+class _Reader:
+    """Arguments as tensors of one batch, type and device, with zeros on padding."""
 
-    def same_shape(found: Tuple[int, ...], expected: Tuple[int, ...], name: str) -> None:
-        if found != expected:
-            found, expected = (tuple(s[1:] if single else s) for s in (found, expected))
-            raise ValueError(f"{name}: expected shape {expected}, found {found}.")
+    def __init__(self, cost: Any, cost_name: str, lengths_a: Any, lengths_b: Any):
+        cost = _float(cost, cost_name)
+        shape = tuple(cost.shape)
+        if len(shape) not in (2, 3):
+            raise ValueError(f"{cost_name}: expected shape (T, L) or (N, T, L), found {shape}.")
+        if cost.numel() == 0:
+            raise ValueError(f"{cost_name}: nothing to transport, its shape is {shape}.")
+        self.cost_name, self.dtype, self.device = cost_name, cost.dtype, cost.device
+        self.is_single = len(shape) == 2
+        self.is_padded = lengths_a is not None or lengths_b is not None
+        self.count = 1 if self.is_single else shape[0]
+        self.checks = Checks()
+        self.lengths: list[Tensor] = []
+        self.masks: list[Tensor] = []
+        for name, lengths, size in (
+            ("lengths_a", lengths_a, shape[-2]),
+            ("lengths_b", lengths_b, shape[-1]),
+        ):
+            if self.is_single and lengths is not None:
+                lengths = torch.as_tensor(lengths).reshape(-1)
+            checked = check_lengths(lengths, name, self.count, size, self.device, self.checks)
+            self.lengths.append(checked)
+            self.masks.append(length_mask(checked, size))
 
-    def finite(total: Tensor, name: str) -> None:
-        checks.add(~torch.isfinite(total), f"{name}: item {{item}} has NaN or infinite values.")
-
-    def array(value: Any, name: str, *masks: Tensor) -> Tensor:
-        """``masks``: (N, size) of each of its dimensions after the first."""
+    def tensor(self, value: Any, name: str, *sides: int) -> Tensor:
+        """``sides``: 0 (a) or 1 (b) of each dimension after the batch."""
         value = _float(value, name)
-        if single:
+        if self.is_single:
             value = value.unsqueeze(0)
-        same_shape(value.shape, (count, *(mask.size(1) for mask in masks)), name)
-        same_kind(value, name)
-        if is_padded:
+        masks = [self.masks[side] for side in sides]
+        self._check_shape(value.shape, (self.count, *(mask.size(1) for mask in masks)), name)
+        self._check_kind(value, name)
+        if self.is_padded:
             mask = masks[0] if len(masks) == 1 else masks[0].unsqueeze(2) & masks[1].unsqueeze(1)
             value = value.masked_fill(~mask, 0)
-        finite(value.detach().flatten(1).sum(1), name)
+        self._check_finite(value, name)
         return value
 
-    def edges(value: Any, name: str, mask: Tensor) -> Edges:
+    def edges(self, value: Any, name: str, side: int) -> Edges:
         if isinstance(value, Edges):
-            same_shape(value.shape, mask.shape, name)
-            same_kind(value.tensor, name)
-            if is_padded:
-                value = value.masked(mask)
-            finite(value.tensor.detach().reshape(count, -1).sum(1), name)
+            self._check_shape(value.shape, self.masks[side].shape, name)
+            self._check_kind(value.values, name)
+            edges = value.masked(self.masks[side]) if self.is_padded else value
+            self._check_finite(edges.values, name)
         else:
-            value = DenseEdges(array(value, name, mask, mask))
-        if isinstance(value, DenseEdges):
-            matrix = value.tensor.detach()
+            edges = DenseEdges(self.tensor(value, name, side, side))
+        if isinstance(edges, DenseEdges):
+            matrix = edges.matrix.detach()
             asymmetry = (matrix - matrix.transpose(1, 2)).abs().amax((1, 2))
-            checks.add(
+            self.checks.add(
                 asymmetry > _RELATIVE_SLACK * matrix.abs().amax((1, 2)),
                 f"{name}: item {{item}} is not symmetric. If its two directions are estimates of "
                 "one distance, give their mean.",
             )
-        return value
+        return edges
 
-    def weights(value: Any, name: str, mask: Tensor, lengths: Tensor) -> Tensor:
+    def marginal(self, value: Any, name: str, side: int) -> Tensor:
         if value is None:
-            return uniform_weights(lengths, mask.size(1), cost.dtype)
-        value = array(value, name, mask).detach()
-        checks.add((value < 0).any(1), f"{name}: item {{item}} has negative weights.")
-        checks.add(value.sum(1) == 0, f"{name}: item {{item}} has no mass within its length.")
+            return uniform_marginal(self.lengths[side], self.masks[side].size(1), self.dtype)
+        value = self.tensor(value, name, side).detach()
+        self.checks.add((value < 0).any(1), f"{name}: item {{item}} has negative entries.")
+        self.checks.add(value.sum(1) == 0, f"{name}: item {{item}} has no mass within its length.")
         return value
 
-    cost = array(cost[0] if single else cost, cost_name, mask_a, mask_b)
-    if edges_a is not None:
-        edges_a = edges(edges_a, "edges_a", mask_a)
-        edges_b = edges(edges_b, "edges_b", mask_b)
-    weights_a = weights(weights_a, "weights_a", mask_a, lengths_a)
-    weights_b = weights(weights_b, "weights_b", mask_b, lengths_b)
-    if balanced:
-        mass_a, mass_b = weights_a.sum(1), weights_b.sum(1)
-        checks.add(
-            (mass_a - mass_b).abs() > _RELATIVE_SLACK * mass_a,
-            "weights_a and weights_b: their sums differ in item {item}; balanced transport "
-            "needs the same mass on both sides.",
-        )
-    checks.raise_if_any()
-    return Problem(cost, edges_a, edges_b, weights_a, weights_b, single)
+    def _check_shape(self, found: tuple[int, ...], expected: tuple[int, ...], name: str) -> None:
+        if tuple(found) != tuple(expected):
+            found, expected = (tuple(s[1:] if self.is_single else s) for s in (found, expected))
+            raise ValueError(f"{name}: expected shape {expected}, found {found}.")
+
+    def _check_kind(self, value: Tensor, name: str) -> None:
+        if value.device != self.device or value.dtype != self.dtype:
+            raise ValueError(
+                f"{name}: is {value.dtype} on {value.device}, but {self.cost_name} is {self.dtype} "
+                f"on {self.device}; expected the same type and device."
+            )
+
+    def _check_finite(self, value: Tensor, name: str) -> None:
+        bad = ~torch.isfinite(value.detach().reshape(self.count, -1).sum(1))
+        self.checks.add(bad, f"{name}: item {{item}} has NaN or infinite values.")
 
 
 def _float(value: Any, name: str) -> Tensor:
-    """A float64 tensor if that was given, else float32."""
+    """float64 tensor if given as that, else float32."""
     value = torch.as_tensor(value)
     if not value.is_floating_point():
         raise ValueError(f"{name}: expected floating point numbers, found {value.dtype}.")
     return value if value.dtype == torch.float64 else value.float()
 
 
-def check_choice(value: str, name: str, choices: Tuple[str, ...]) -> None:
-    """Raises ValueError naming the choices."""
+def check_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
+    """Raises ValueError unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(choices)}; found {value!r}.")
 
 
 def check_positive(value: float, name: str) -> None:
-    """Raises ValueError unless ``value`` is a finite number above zero."""
+    """Raises ValueError unless ``value`` is a finite positive number."""
     if not 0 < value < float("inf"):
         raise ValueError(f"{name}: expected a finite number above 0, found {value}.")
-
-
-def check_reaches(reach_a: Optional[float], reach_b: Optional[float]) -> None:
-    """Raises ValueError unless each is None or a finite number above zero."""
-    for name, reach in (("reach_a", reach_a), ("reach_b", reach_b)):
-        if reach is not None:
-            check_positive(reach, name)
 
 
 def check_iterations(value: int, name: str) -> None:
     """Raises ValueError unless ``value`` is an integer of at least one."""
     if int(value) != value or value < 1:
         raise ValueError(f"{name}: expected an integer of at least 1, found {value}.")
-
-
-def check_tolerance(value: float, name: str = "tolerance") -> None:
-    """Raises ValueError unless ``value`` is zero or more."""
-    if not value >= 0:
-        raise ValueError(f"{name}: expected 0 or more, found {value}.")

@@ -1,17 +1,33 @@
-"""What a transport solver gives back."""
+"""Results of the transport solvers."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gmot.ot.edges import Edges, edge_term
 from gmot.ot.problem import no_autocast
 
 
+class Solution(NamedTuple):
+    """Plan of a backend.
+
+    Attributes:
+      plan: (N, T, L), contiguous, zero on padding.
+      error: (N,) marginal error, see :class:`TransportResult`.
+      iterations: (N,) int64: outer steps; Sinkhorn iterations if ``max_outer`` is 1.
+    """
+
+    plan: Tensor
+    error: Tensor
+    iterations: Tensor
+
+
 class Objective(NamedTuple):
-    """What a plan is worth, (N,) each; see TransportResult."""
+    """Objective and its terms, (N,) each; see :class:`TransportResult`."""
 
     value: Tensor
     node: Tensor
@@ -21,79 +37,94 @@ class Objective(NamedTuple):
 
 @dataclass(frozen=True)
 class TransportResult:
-    """The plan of each item, its objective, and how well it was solved.
+    """Plans of a batch, their objective, and the accuracy of the solve.
 
-    For one problem given without a batch dimension, the fields lack it too. The objective and its
-    parts are computed when one of them is asked for, as differentiable as at the time of the
-    solve.
+    For a single problem without a batch dimension, the fields have none either. The objective costs
+    about one outer step, so it is computed on first access: in the gradient mode of the solve,
+    without autocast.
 
     Attributes:
-      plan: (N, T, L), exactly zero on padding. Detached unless ``plan_gradient`` says else.
-      marginal_error: (N,) L1 distance of the plan's marginals to the weights. Unbalanced: to
-        the marginals the optimality conditions ask for.
-      iterations: (N,) int64, steps until the item stopped: outer steps of fused
-        Gromov-Wasserstein, iterations of Sinkhorn.
-      objective: makes value, node, edge and entropy.
+      plan: (N, T, L), exactly zero on padding. Detached, unless ``plan_gradient`` says otherwise.
+      marginal_error: (N,) L1 distance of the plan's marginals to the given ones; unbalanced: to
+        those of the optimality conditions.
+      iterations: (N,) int64, until the item stopped: outer steps of fused Gromov-Wasserstein,
+        iterations of Sinkhorn.
+      objective: function that computes value, node, edge and entropy.
     """
 
     plan: Tensor
     marginal_error: Tensor
     iterations: Tensor
-    objective: Callable[[], Objective]
+    objective: Callable[[], Objective] = field(repr=False)
+    with_gradient: bool = field(default_factory=torch.is_grad_enabled, repr=False)
 
     @cached_property
-    def _parts(self) -> Objective:
-        return self.objective()
+    def _terms(self) -> Objective:
+        with no_autocast(self.plan.device), torch.set_grad_enabled(self.with_gradient):
+            return self.objective()
 
     @property
     def value(self) -> Tensor:
-        """(N,) F_eps, the objective that was minimised, at ``plan``.
+        """(N,) minimised objective F_eps at ``plan``.
 
-        Its gradient with respect to costs and edges is the envelope gradient: the plan is held.
-        For fused Gromov-Wasserstein
-        ``value = (1 - alpha) * node + alpha * edge + epsilon * entropy``;
-        for Sinkhorn ``value = node + epsilon * entropy``; plus the KL penalties if unbalanced.
+        (1 - edge_weight) * node + edge_weight * edge + epsilon * entropy for fused
+        Gromov-Wasserstein, node + epsilon * entropy for Sinkhorn; plus the KL penalties if
+        unbalanced. Its gradient is the envelope gradient: the plan is constant.
         """
-        return self._parts.value
+        return self._terms.value
 
     @property
     def node(self) -> Tensor:
-        """(N,) <M, P>, not weighted by 1 - alpha; differentiable as ``value`` is."""
-        return self._parts.node
+        """(N,) <M, P>, without 1 - edge_weight; differentiable as ``value``."""
+        return self._terms.node
 
     @property
     def edge(self) -> Tensor:
-        """(N,) sum_ijkl |C1_ij - C2_kl|^2 P_ik P_jl, not weighted by alpha; likewise.
+        """(N,) sum_ijkl |C1_ij - C2_kl|^2 P_ik P_jl, without edge_weight; differentiable alike.
 
         Never negative; where it is zero, so is its gradient (also that of its square root).
         """
-        return self._parts.edge
+        return self._terms.edge
 
     @property
     def entropy(self) -> Tensor:
         """(N,) sum P log P, the negative Shannon entropy.
 
-        Unbalanced Sinkhorn: sum P log P - P, plus the mass of ``weights_a``, which is the same
-        thing when the masses agree. Unbalanced fused Gromov-Wasserstein: H of its docstring.
+        Unbalanced Sinkhorn: sum P log P - P, plus the mass of ``marginal_a`` (equal to the balanced
+        term where the masses agree). Unbalanced fused Gromov-Wasserstein: H of its docstring.
         """
-        return self._parts.entropy
+        return self._terms.entropy
 
     def unbatched(self) -> "TransportResult":
-        """The only item of a batch of one, without its batch dimension."""
+        """The only item of a batch of one, without the batch dimension."""
         return TransportResult(
             self.plan[0],
             self.marginal_error[0],
             self.iterations[0],
-            lambda: Objective(*(part[0] for part in self._parts)),
+            lambda: Objective(*(term[0] for term in self._terms)),
+            self.with_gradient,
         )
 
 
-def later(compute: Callable[[], Objective], like: Tensor) -> Callable[[], Objective]:
-    """``compute`` with the gradient mode of now, and without autocast on the device of ``like``."""
-    with_gradient = torch.is_grad_enabled()
+def fused_objective(
+    node_cost: Tensor,
+    edges_a: Edges,
+    edges_b: Edges,
+    plan: Tensor,
+    edge_weight: float,
+    epsilon: float,
+    entropy: Tensor | None = None,
+    penalty: Tensor | float = 0.0,
+) -> Objective:
+    """Objective of fused Gromov-Wasserstein at a constant plan (N, T, L).
 
-    def objective() -> Objective:
-        with no_autocast(like.device), torch.set_grad_enabled(with_gradient):
-            return compute()
-
-    return objective
+    Args:
+      entropy, penalty: (N,), of unbalanced transport; ``entropy`` None: sum P log P.
+    """
+    plan = plan.detach()
+    node = (node_cost * plan).sum((1, 2))
+    edge = edge_term(edges_a, edges_b, plan)
+    if entropy is None:
+        entropy = torch.xlogy(plan, plan).sum((1, 2))
+    value = (1 - edge_weight) * node + edge_weight * edge + epsilon * entropy + penalty
+    return Objective(value, node, edge, entropy)

@@ -1,67 +1,52 @@
 """Solver of unbalanced fused Gromov-Wasserstein.
 
 After Sejourne, Vialard, Peyre 2021 (arXiv 2009.04266) and Thual et al. 2022 (FUGW, NeurIPS).
-The objective is in :func:`gmot.ot.fused_gromov_wasserstein`. Its bilinear form G(P, Q), with
-G(P, P) = F_eps(P), is convex in P, so the papers minimise over one plan with the other held. With
-P_old = m p_old, p_old of mass 1, this is one unbalanced Sinkhorn problem,
+The objective F_eps is in :func:`gmot.ot.fused_gromov_wasserstein`. Its bilinear form is convex in
+each plan, so the papers minimise over one plan with the other fixed. With P_old = m p_old, p_old of
+mass 1, this is one unbalanced Sinkhorn problem,
 
-  min_P  <(1 - alpha) M + 2 alpha m L(p_old) + constant, P>
+  min_P  <(1 - w) M + 2 w m L(p_old) + constant, P>
          + m [epsilon KL(P || a b^T) + reach_a KL(P 1 || a) + reach_b KL(P^T 1 || b)],
-  L(p)_ik = (C1^2 r)_i + (C2^2 c)_k - 2 (C1 p C2)_ik,    r, c the marginals of p,
+  L(p)_ik = (C1^2 r)_i + (C2^2 c)_k - 2 (C1 p C2)_ik,    w: edge weight; r, c: marginals of p,
 
-in which epsilon and reach are scaled by the mass and the exponents reach / (reach + epsilon) stay
-the same. The constant changes the mass of the solution and not its shape p, so p is the solution
-divided by its sum, and Sinkhorn's slowest mode (the mass, contracting by the product of the
-exponents) costs nothing. The mass then minimises F_eps along the ray through p,
+in which epsilon and reach are scaled by the mass and the exponents reach / (reach + epsilon) are
+not. The constant changes the mass of the solution and not its shape p, so p is the solution divided
+by its sum, and Sinkhorn's slowest mode (the mass, contracting by the product of the exponents) is
+free. The mass then minimises F_eps along the ray through p,
 
   F_eps(m p) = A m + (B - S / 2) m^2 + S m^2 log m + constant,
 
-  A = (1 - alpha) <M, p>,  B = alpha <L(p), p> + sum_k s_k KL_k,  S = sum_k s_k,
+  A = (1 - w) <M, p>,  B = w <L(p), p> + sum_k s_k KL_k,  S = sum_k s_k,
 
-where s_k are reach_a, reach_b and epsilon and KL_k = sum x log (x / y) of p's marginals and of p.
-With one marginal kept exactly the mass is that of its weights.
+where s_k are reach_a, reach_b and epsilon, and KL_k = sum x log (x / y) of p's marginals and of p.
+With one exact marginal, the mass is that of the marginal.
 
 Proximal steps replace KL(P || a b^T) by KL(P || P_old); the mass is then the best one without
 entropy.
 """
 
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gmot.ot.problem import Problem
-from gmot.ot.task import Solution
+from gmot.ot.problem import Problem, Settings
+from gmot.ot.result import Objective, Solution, fused_objective
+from gmot.ot.solver import exponential
 
-# log(mass) changes by at most so much in an outer step.
+# Largest change of log(mass) per outer step.
 _LARGEST_MASS_STEP = 1.0
-# exp(-80): below it an entry of a plan is nothing, and subnormal numbers make CPUs crawl.
-_LOWEST_EXPONENT = -80.0
-# Plans below exp(-20) = 2e-9 of the weights' mass are returned as empty.
+# Plans below exp(-20) = 2e-9 of the marginals' mass are returned as empty.
 _LOWEST_LOG_MASS = -20.0
 
 
-class Settings(NamedTuple):
-    """Arguments of :func:`gmot.ot.fused_gromov_wasserstein`; at least one reach is a number."""
-
-    alpha: float
-    epsilon: float
-    reach_a: Optional[float]
-    reach_b: Optional[float]
-    proximal: bool
-    max_outer: int
-    max_inner: int
-    tolerance: float
-    marginal_tolerance: float
-
-
 class _Shape(NamedTuple):
-    """A plan of mass 1.
+    """Plan of mass 1.
 
     Attributes:
       log_plan: (N, T, L), -inf where there is no mass.
       psi: (N, L) column potential over epsilon, the start of the next solve.
-      error: (N,) L1 distance of the marginals to those that are optimal.
+      error: (N,) L1 distance of the marginals to the optimal ones.
     """
 
     log_plan: Tensor
@@ -74,7 +59,7 @@ def relative_entropy(x: Tensor, *factors: Tensor) -> Tensor:
 
     Args:
       x: (N, T) or (N, T, L).
-      factors: y (N, T), or a (N, T) and b (N, L), y = a b^T.
+      factors: y (N, T), or a (N, T) and b (N, L) with y = a b^T.
     """
     total = torch.xlogy(x, x).flatten(1).sum(1)
     for factor, marginal in zip(factors, (x,) if x.dim() == 2 else (x.sum(2), x.sum(1))):
@@ -90,63 +75,62 @@ def product_divergence(x: Tensor, *factors: Tensor) -> Tensor:
     return 2 * mass_x * relative_entropy(x, *factors) - mass_x.square() + mass_y.square()
 
 
-def entropy_and_penalty(
-    problem: Problem, plan: Tensor, reach_a: Optional[float], reach_b: Optional[float]
-) -> Tuple[Tensor, Tensor]:
-    """(N,) H(P), and the penalties of the marginals."""
-    a, b = problem.weights_a, problem.weights_b
+def objective(problem: Problem, settings: Settings, plan: Tensor) -> Objective:
+    """F_eps, with the entropy H and the penalties, at a constant plan."""
+    a, b = problem.marginal_a, problem.marginal_b
     entropy = product_divergence(plan, a, b) / 2
     entropy = entropy + torch.xlogy(a, a).sum(1) + torch.xlogy(b, b).sum(1)
     penalty = torch.zeros_like(entropy)
-    for reach, marginal, weights in ((reach_a, plan.sum(2), a), (reach_b, plan.sum(1), b)):
-        if reach is not None:
-            penalty = penalty + reach / 2 * product_divergence(marginal, weights)
-    return entropy, penalty
+    if settings.reach_a is not None:
+        penalty = penalty + settings.reach_a / 2 * product_divergence(plan.sum(2), a)
+    if settings.reach_b is not None:
+        penalty = penalty + settings.reach_b / 2 * product_divergence(plan.sum(1), b)
+    weights = settings.edge_weight, settings.epsilon
+    return fused_objective(problem.node_cost, *problem.edges, plan, *weights, entropy, penalty)
 
 
 def solve(problem: Problem, settings: Settings) -> Solution:
-    """Alternating minimisation over plans; on a GPU it never waits for the host."""
-    a, b = problem.weights_a, problem.weights_b
+    """Alternating minimisation over plans; without host synchronisation on a GPU."""
+    a, b = problem.marginal_a, problem.marginal_b
     inside = (a > 0).unsqueeze(2) & (b > 0).unsqueeze(1)
     # Finite without mass too: there the potentials are -inf.
     log_reference = _log(a).unsqueeze(2) + _log(b).unsqueeze(1)
     mass_a, mass_b = a.sum(1), b.sum(1)
-    fixed = settings.reach_a is None or settings.reach_b is None
-    if fixed:
+    is_fixed = settings.reach_a is None or settings.reach_b is None
+    if is_fixed:
         log_mass = (mass_a if settings.reach_a is None else mass_b).log()
     else:
         log_mass = (mass_a * mass_b).log() / 2
     lowest = log_mass + _LOWEST_LOG_MASS
+    log_plan = log_reference - (mass_a * mass_b).log()[:, None, None]
     shape = _Shape(
-        (log_reference - (mass_a * mass_b).log()[:, None, None]).masked_fill(
-            ~inside, -float("inf")
-        ),
+        log_plan.masked_fill(~inside, -float("inf")),
         torch.zeros_like(b).masked_fill(b == 0, -float("inf")),
         torch.zeros_like(mass_a),
     )
-    plan = _exp(shape.log_plan + log_mass[:, None, None])
+    plan = exponential(shape.log_plan + log_mass[:, None, None])
     active = torch.ones_like(mass_a, dtype=torch.bool)
     iterations = torch.zeros_like(mass_a, dtype=torch.int64)
     for _ in range(settings.max_outer):
-        p = _exp(shape.log_plan)
-        edge_cost = _edge_cost(problem, p) if settings.alpha > 0 else None
+        p = exponential(shape.log_plan)
+        edge_cost = _edge_cost(problem, p) if settings.edge_weight > 0 else None
         new_log_mass = log_mass
-        if not fixed:
-            ray = _ray(problem, settings, p, edge_cost)
-            new_log_mass = _mass_step(log_mass, *ray)
-        cost = problem.node_cost * ((1 - settings.alpha) * (-new_log_mass).exp())[:, None, None]
-        if edge_cost is not None:
-            cost = cost + 2 * settings.alpha * edge_cost
-        base = shape.log_plan.masked_fill(~inside, 0) if settings.proximal else log_reference
-        new = _unbalanced_shape(
-            base - cost / settings.epsilon, a, b, shape.psi, new_log_mass.exp(), settings
+        if not is_fixed:
+            new_log_mass = _mass_step(log_mass, *_ray(problem, settings, p, edge_cost))
+        cost = (
+            problem.node_cost * ((1 - settings.edge_weight) * (-new_log_mass).exp())[:, None, None]
         )
+        if edge_cost is not None:
+            cost = cost + 2 * settings.edge_weight * edge_cost
+        base = shape.log_plan.masked_fill(~inside, 0) if settings.proximal else log_reference
+        kernel = base - cost / settings.epsilon
+        new = _scale(kernel, problem, settings, shape.psi, new_log_mass.exp())
         empty, falling = new_log_mass < lowest, new_log_mass < log_mass - _LARGEST_MASS_STEP / 2
-        new_plan = _exp(new.log_plan + new_log_mass[:, None, None])
+        new_plan = exponential(new.log_plan + new_log_mass[:, None, None])
         new_plan = new_plan.masked_fill(empty[:, None, None], 0)
         new = new._replace(error=new.error.masked_fill(empty, 0))
         change = (new_plan - plan).detach().abs().sum((1, 2))
-        # Frozen items are computed with the others, and the result is dropped.
+        # Items that have stopped are computed with the others, and the result is discarded.
         plan = torch.where(active[:, None, None], new_plan, plan)
         log_mass = torch.where(active, new_log_mass, log_mass)
         shape = _Shape(
@@ -162,46 +146,42 @@ def solve(problem: Problem, settings: Settings) -> Solution:
     return Solution(plan.contiguous(), shape.error, iterations)
 
 
-def _log(weights: Tensor) -> Tensor:
-    """The logarithm, and 0 without weight."""
-    return weights.masked_fill(weights == 0, 1).log()
-
-
-def _exp(exponent: Tensor) -> Tensor:
-    return torch.nn.functional.threshold(exponent, _LOWEST_EXPONENT, -float("inf")).exp()
+def _log(marginal: Tensor) -> Tensor:
+    """Logarithm, and 0 where there is no mass."""
+    return marginal.masked_fill(marginal == 0, 1).log()
 
 
 def _edge_cost(problem: Problem, p: Tensor) -> Tensor:
-    """(N, T, L) L(p)."""
-    edges_a, edges_b = problem.edges_a, problem.edges_b
+    """L(p), (N, T, L)."""
+    edges_a, edges_b = problem.edges
     product = edges_a.product(edges_b.product(p).transpose(1, 2)).transpose(1, 2)
     rows = edges_a.square_product(p.sum(2)).unsqueeze(2)
     return rows + edges_b.square_product(p.sum(1)).unsqueeze(1) - 2 * product
 
 
 def _ray(
-    problem: Problem, settings: Settings, p: Tensor, edge_cost: Optional[Tensor]
-) -> Tuple[Tensor, Tensor, float]:
+    problem: Problem, settings: Settings, p: Tensor, edge_cost: Tensor | None
+) -> tuple[Tensor, Tensor, float]:
     """A, B and S of the objective along the ray through p; both marginals are relaxed."""
-    a, b = problem.weights_a, problem.weights_b
-    terms = [
-        (settings.reach_a, relative_entropy(p.sum(2), a)),
-        (settings.reach_b, relative_entropy(p.sum(1), b)),
-    ]
+    a, b = problem.marginal_a, problem.marginal_b
+    assert settings.reach_a is not None and settings.reach_b is not None
+    strength = settings.reach_a + settings.reach_b
+    quadratic = settings.reach_a * relative_entropy(p.sum(2), a)
+    quadratic = quadratic + settings.reach_b * relative_entropy(p.sum(1), b)
     if not settings.proximal:
-        terms.append((settings.epsilon, relative_entropy(p, a, b)))
-    linear = (1 - settings.alpha) * (problem.node_cost * p).sum((1, 2))
-    quadratic = sum(strength * entropy for strength, entropy in terms)
+        strength = strength + settings.epsilon
+        quadratic = quadratic + settings.epsilon * relative_entropy(p, a, b)
+    linear = (1 - settings.edge_weight) * (problem.node_cost * p).sum((1, 2))
     if edge_cost is not None:
-        quadratic = quadratic + settings.alpha * (edge_cost * p).sum((1, 2))
-    return linear, quadratic, sum(strength for strength, _ in terms)
+        quadratic = quadratic + settings.edge_weight * (edge_cost * p).sum((1, 2))
+    return linear, quadratic, strength
 
 
 def _mass_step(log_mass: Tensor, linear: Tensor, quadratic: Tensor, strength: float) -> Tensor:
-    """A step of Newton's method towards dF/dm = 0, downhill where there is no minimum.
+    """Newton step towards dF/dm = 0, downhill where there is no minimum.
 
-    dF/dm = 2 m slope(log m). Too small a mass has a negative curvature: there the minimum is at
-    mass 0, unless the slope is negative.
+    dF/dm = 2 m slope(log m). A small mass has negative curvature; there the minimum is at mass 0
+    unless the slope is negative.
     """
     half = linear / 2 * (-log_mass).exp()
     slope = quadratic + half + strength * log_mass
@@ -209,17 +189,15 @@ def _mass_step(log_mass: Tensor, linear: Tensor, quadratic: Tensor, strength: fl
     return log_mass - (slope / curvature).clamp(-_LARGEST_MASS_STEP, _LARGEST_MASS_STEP)
 
 
-def _unbalanced_shape(
-    kernel: Tensor, a: Tensor, b: Tensor, psi: Tensor, mass: Tensor, settings: Settings
+def _scale(
+    kernel: Tensor, problem: Problem, settings: Settings, psi: Tensor, mass: Tensor
 ) -> _Shape:
-    """The minimiser of the inner problem, divided by its mass: Sinkhorn in the log domain.
+    """Minimiser of the inner problem, divided by its mass: Sinkhorn in the log domain.
 
     The marginal error is that of a plan of mass ``mass`` (N,).
     """
-    power_a, power_b = (
-        1.0 if reach is None else reach / (reach + settings.epsilon)
-        for reach in (settings.reach_a, settings.reach_b)
-    )
+    a, b = problem.marginal_a, problem.marginal_b
+    power_a, power_b = settings.powers
     log_a, log_b = a.log(), b.log()
     phi = torch.zeros_like(a)
     rows = (kernel + psi.unsqueeze(1)).logsumexp(2)
@@ -229,7 +207,7 @@ def _unbalanced_shape(
         new_phi = (log_a - rows) * power_a
         new_psi = (log_b - (kernel + new_phi.unsqueeze(2)).logsumexp(1)) * power_b
         new_rows = (kernel + new_psi.unsqueeze(1)).logsumexp(2)
-        # The columns are optimal, up to the mass; the rows ask for a exp(-f / reach).
+        # Columns are optimal up to the mass; the optimal rows are a exp(-f / reach).
         absorbed = new_phi.masked_fill(a == 0, 0) * ((1 - power_a) / power_a)
         found, asked = torch.softmax(new_phi + new_rows, 1), torch.softmax(log_a - absorbed, 1)
         new_error = (mass * (found - asked).abs().sum(1)).detach()
@@ -241,6 +219,6 @@ def _unbalanced_shape(
         active = active & (error > settings.marginal_tolerance)
         if a.device.type == "cpu" and not bool(active.any()):
             break
-    # Of mass 1 also where costs over epsilon exceed the precision of the exponents.
+    # Of mass 1 even where costs over epsilon exceed the precision of the exponents.
     log_plan = (kernel + phi.unsqueeze(2) + psi.unsqueeze(1)).flatten(1).log_softmax(1)
     return _Shape(log_plan.view_as(kernel), psi, error)

@@ -1,4 +1,8 @@
-"""The frozen language model that teaches, and scores: the only part that imports transformers."""
+"""The frozen language model as teacher and scorer; the only package that imports transformers."""
+
+from gmot.common import require_extra
+
+require_extra("recipe", "numpy", "tqdm", "transformers")
 
 from gmot.teacher.encoder import Teacher, teacher_size
 from gmot.teacher.masked_lm import MaskedLanguageModel

@@ -1,10 +1,10 @@
-"""The door to transformers, which is imported late: it takes seconds."""
+"""Lazy import of transformers (it takes seconds), and loading of models."""
 
+import contextlib
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, List, Sequence, Tuple
-
-import torch
+from typing import Any
 
 from gmot.common import GmotError, PathLike
 
@@ -16,16 +16,15 @@ WEIGHT_FILES = (
 )
 
 
-def load_model(kind: str, folder_or_name: PathLike) -> Tuple[Any, List[str]]:
-    """A pretrained model in float32.
+def load_model(kind: str, folder_or_name: PathLike) -> tuple[Any, list[str]]:
+    """A pretrained model in float32, and the names of its missing weights.
+
+    transformers draws missing weights at random and continues; the pooler's are ignored, because
+    it follows all layers.
 
     Args:
-      kind: its class, such as ``AutoModel``.
-      folder_or_name: a Hugging Face folder, or the name of a model.
-
-    Returns:
-      The model, and the names of the weights that are not in the folder:
-      transformers draws those at random and goes on.
+      kind: class, such as ``AutoModel``.
+      folder_or_name: Hugging Face folder or model name.
 
     Raises:
       GmotError: it cannot be loaded.
@@ -33,14 +32,11 @@ def load_model(kind: str, folder_or_name: PathLike) -> Tuple[Any, List[str]]:
     path = Path(folder_or_name)
     if path.is_dir() and not any((path / name).is_file() for name in WEIGHT_FILES):
         raise GmotError(
-            f"teacher {path}: no weights in it. Expected model.safetensors or "
-            "pytorch_model.bin: download the model completely, or make it with its recipe."
+            f"teacher {path}: no weights, expected model.safetensors or pytorch_model.bin. "
+            "Download the complete model, or run the stage that makes it."
         )
-    model, info = load_part(
-        kind, folder_or_name, "model", output_loading_info=True, torch_dtype=torch.float32
-    )
-    # The pooler comes after all layers and is of no use here.
-    return model, sorted(key for key in info["missing_keys"] if "pooler." not in key)
+    model, info = load_pretrained(kind, folder_or_name, "model", output_loading_info=True)
+    return model.float(), sorted(key for key in info["missing_keys"] if "pooler." not in key)
 
 
 def refuse_missing(folder_or_name: PathLike, missing: Sequence[str]) -> None:
@@ -52,22 +48,27 @@ def refuse_missing(folder_or_name: PathLike, missing: Sequence[str]) -> None:
         )
 
 
-def load_part(kind: str, folder_or_name: PathLike, what: str, **options: Any) -> Any:
-    """``transformers.<kind>.from_pretrained``, with errors for people."""
+def load_pretrained(kind: str, folder_or_name: PathLike, what: str, **options: Any) -> Any:
+    """``transformers.<kind>.from_pretrained``, with one-line errors.
+
+    Raises:
+      GmotError: ``what`` (config, tokenizer, model) cannot be loaded.
+    """
     path = Path(folder_or_name)
     if path.is_dir():
         options["local_files_only"] = True
         if not (path / "config.json").is_file():
             raise GmotError(
-                f"teacher {path}: no config.json in it. Give a Hugging Face model folder "
+                f"teacher {path}: no config.json. Expected a Hugging Face model folder "
                 "(config.json, model.safetensors, tokenizer files)."
             )
     elif path.is_absolute() or str(folder_or_name).count("/") > 1 or path.exists():
         raise GmotError(f"teacher {path}: no such folder. Run the stage that makes it.")
     transformers = import_transformers()
     try:
-        return getattr(transformers, kind).from_pretrained(str(folder_or_name), **options)
-    except Exception as error:  # what a broken file raises depends on its format
+        with _errors_only(transformers):
+            return getattr(transformers, kind).from_pretrained(str(folder_or_name), **options)
+    except Exception as error:  # the type depends on the format of the broken file
         first = str(error).strip().splitlines()
         raise GmotError(
             f"teacher {folder_or_name}: its {what} cannot be loaded "
@@ -76,11 +77,21 @@ def load_part(kind: str, folder_or_name: PathLike, what: str, **options: Any) ->
 
 
 def import_transformers() -> Any:
-    """transformers, silent about what its users cannot change."""
-    # Texts are tokenized one by one, so there is nothing to parallelise; unset, each process that
-    # is forked later (such as a loader of features) prints a warning.
+    """The module ``transformers``."""
+    # Texts are tokenized one by one; unset, each process that is forked later (a data loader)
+    # prints a warning. It is read at a process's first use of a tokenizer.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import transformers
 
-    transformers.logging.set_verbosity_error()
     return transformers
+
+
+@contextlib.contextmanager
+def _errors_only(transformers: Any) -> Iterator[None]:
+    """Suppress transformers' warnings, on which users cannot act."""
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)

@@ -1,29 +1,33 @@
 """Scores of texts by a masked language model."""
 
-from typing import Any, Dict, List, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from gmot.common import GmotError, PathLike, fingerprint
-from gmot.teacher.loading import import_transformers, load_model, load_part, refuse_missing
+from gmot.teacher.loading import (
+    import_transformers,
+    load_model,
+    load_pretrained,
+    refuse_missing,
+)
 from gmot.teacher.tokenizer import TeacherTokenizer
 
-Masked = Tuple[int, int, List[int]]  # text, position, ids of the text
+Masked = tuple[int, int, list[int]]  # index of the text, masked position, token ids of the text
 
 
 class MaskedLanguageModel:
-    """Pseudo-log-likelihoods of texts: how well each token follows from all others.
+    """Pseudo-log-likelihoods of texts: log-probabilities of each token given all others.
 
-    Salazar, Liang, Nguyen and Kirchhoff, "Masked language model scoring" (ACL
-    2020), Eq. 1: each token is masked in turn. The tokens are those of
-    :class:`TeacherTokenizer`; special tokens are not scored. A text that was
-    scored is remembered, because n-best lists repeat them.
+    Salazar, Liang, Nguyen and Kirchhoff, "Masked language model scoring" (ACL 2020), Eq. 1: each
+    token is masked in turn. The tokens are those of :class:`TeacherTokenizer`; special tokens are
+    not scored. Scores are cached, because n-best lists repeat texts.
 
     Args:
-      folder_or_name: a Hugging Face folder, or the name of a model that
-        transformers can find.
-      device: where the model runs.
-      batch_size: masked copies of texts at a time.
+      folder_or_name: Hugging Face folder or model name.
+      device: of the model.
+      batch_size: masked copies of texts per batch.
 
     Raises:
       GmotError: no such folder, or the model has no masked-LM head.
@@ -33,21 +37,21 @@ class MaskedLanguageModel:
         self.tokenizer = TeacherTokenizer(folder_or_name)
         self.device = torch.device(device)
         self.batch_size = batch_size
-        self._known: Dict[str, float] = {"": 0.0}
+        self._known: dict[str, float] = {"": 0.0}
         model = _load_with_head(folder_or_name, self.tokenizer)
         self.max_tokens = self.tokenizer.max_pieces(model.base_model)
         self._model = model.to(self.device).eval().requires_grad_(False)
 
     @property
     def fingerprint(self) -> str:
-        """Of the weights and the tokenizer."""
+        """Fingerprint of weights and tokenizer."""
         return fingerprint(self.tokenizer.fingerprint, *self._model.state_dict().values())
 
-    def score(self, texts: Sequence[str]) -> List[float]:
-        """Natural logarithms; 0 for an empty text.
+    def score(self, texts: Sequence[str]) -> list[float]:
+        """Natural logarithms, one per text; 0 for an empty text.
 
         Raises:
-          GmotError: a text is longer than the model's positions.
+          GmotError: a text exceeds the model's positions.
         """
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         ids = [self.tokenizer.input_ids(text) for text in new]
@@ -56,9 +60,10 @@ class MaskedLanguageModel:
             if len(row) - first - 1 > self.max_tokens:
                 raise GmotError(
                     f"the masked language model takes {self.max_tokens} tokens, this text has "
-                    f"{len(row) - first - 1}: '{text[:40]}...'. Leave its utterance out of --parts."
+                    f"{len(row) - first - 1}: '{text[:40]}...'. Remove its utterance from the "
+                    "split that is decoded."
                 )
-        masked: List[Masked] = [
+        masked: list[Masked] = [
             (i, position, row)
             for i, row in enumerate(ids)
             for position in range(first, len(row) - 1)
@@ -74,23 +79,17 @@ class MaskedLanguageModel:
 
     @torch.no_grad()
     def _log_probs(self, batch: Sequence[Masked]) -> torch.Tensor:
-        """Of the token at each masked position: (len(batch),) float64."""
-        longest = max(len(row) for _, _, row in batch)
-        pad = self.tokenizer._tokenizer.pad_token_id or 0
-        ids = torch.full((len(batch), longest), pad)  # (N, L)
-        mask = torch.zeros_like(ids)
-        for n, (_, _, row) in enumerate(batch):
-            ids[n, : len(row)] = torch.tensor(row)
-            mask[n, : len(row)] = 1
+        """Log-probability of the token at each masked position: (len(batch),) float64."""
+        ids, mask = self.tokenizer.pad([row for _, _, row in batch])  # (N, L)
         rows = torch.arange(len(batch))
         positions = torch.tensor([position for _, position, _ in batch])
         targets = ids[rows, positions].clone()
         ids[rows, positions] = self.tokenizer.mask_id
         rows, positions = rows.to(self.device), positions.to(self.device)
 
-        # Where the head's product with the vocabulary is a module, it is given the one
-        # position that is read: all of them take most of the memory (L times more).
-        def select(_: torch.nn.Module, inputs: Tuple[torch.Tensor]) -> Tuple[torch.Tensor]:
+        # Where the product with the vocabulary is a module, it gets the masked position alone:
+        # all positions take L times the memory.
+        def select(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
             return (inputs[0][rows, positions].unsqueeze(1),)
 
         product = self._model.get_output_embeddings()
@@ -98,7 +97,7 @@ class MaskedLanguageModel:
         try:
             logits = self._model(
                 input_ids=ids.to(self.device), attention_mask=mask.to(self.device)
-            ).logits  # (N, 1, V), or (N, L, V): L is at least 3
+            ).logits  # (N, 1, V), or (N, L, V) with L >= 3
         finally:
             if hook is not None:
                 hook.remove()
@@ -107,28 +106,23 @@ class MaskedLanguageModel:
 
 
 def _load_with_head(folder_or_name: PathLike, tokenizer: TeacherTokenizer) -> Any:
-    config = load_part("AutoConfig", folder_or_name, "config")
+    config = load_pretrained("AutoConfig", folder_or_name, "config")
+    found = ""
     if type(config) not in import_transformers().MODEL_FOR_MASKED_LM_MAPPING:
-        raise _headless(folder_or_name, f"the architecture '{config.model_type}'")
-    if tokenizer.mask_id is None:
-        raise _headless(folder_or_name, "a tokenizer without a mask token")
-    # Some tokenizers add one by themselves, which the model has never seen.
-    if tokenizer.mask_id >= config.vocab_size:
-        raise _headless(
-            folder_or_name,
-            f"a mask token of id {tokenizer.mask_id}, but {config.vocab_size} embeddings",
-        )
-    model, missing = load_model("AutoModelForMaskedLM", folder_or_name)
-    # A damaged encoder is another matter than a head that is not there.
-    encoder = [key for key in missing if key.startswith(f"{model.base_model_prefix}.")]
-    refuse_missing(folder_or_name, encoder)
-    if missing:
-        raise _headless(folder_or_name, f"no weights {', '.join(missing[:3])}")
-    return model
-
-
-def _headless(folder_or_name: PathLike, found: str) -> GmotError:
-    return GmotError(
+        found = f"the architecture '{config.model_type}'"
+    elif tokenizer.mask_id is None:
+        found = "a tokenizer without a mask token"
+    elif tokenizer.mask_id >= config.vocab_size:  # some tokenizers add one of their own
+        found = f"a mask token of id {tokenizer.mask_id}, but {config.vocab_size} embeddings"
+    if not found:
+        model, missing = load_model("AutoModelForMaskedLM", folder_or_name)
+        # An incomplete encoder is another error than an absent head.
+        encoder = [key for key in missing if key.startswith(f"{model.base_model_prefix}.")]
+        refuse_missing(folder_or_name, encoder)
+        if not missing:
+            return model
+        found = f"no weights {', '.join(missing[:3])}"
+    raise GmotError(
         "plm-rescoring needs a language model with a masked-LM head, such as bert-base-chinese; "
         f"{folder_or_name} has none (found: {found})."
     )

@@ -1,7 +1,8 @@
-"""Teacher features on disk, computed once: reading them needs numpy and torch alone."""
+"""Teacher features on disk, computed once; reading them needs numpy and torch alone."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,43 +12,40 @@ from tqdm import tqdm
 from gmot.common import GmotError, PathLike, atomic_path, read_json, write_json
 from gmot.teacher.encoder import Teacher
 
+REMEDY = "Delete the folder and compute the teacher's features again."
+
 
 class FeatureStore:
-    """Teacher features of many sentences, memory-mapped; made by :func:`write_store`.
+    """Teacher features of sentences, memory-mapped; written by :func:`write_store`.
 
     Attributes:
-      dim: width of the features.
-      fingerprint: of all that they depend on (:attr:`Teacher.fingerprint`).
-      layer, num_layers: the hidden states that were kept, and how many layers the
-        teacher has; ``num_layers`` is None in stores of earlier versions.
-      random_weights: whether the teacher was the untrained control.
-      tokenizer: fingerprint of the teacher's tokenizer; None in stores of earlier versions.
+      dim: feature dimension.
+      fingerprint: of all that the features depend on (:attr:`Teacher.fingerprint`).
+      layer, num_layers: stored layer, and layers of the teacher.
+      random_weights: whether the teacher was untrained.
+      tokenizer: fingerprint of the teacher's tokenizer. It and ``num_layers`` are None in stores
+        of the first edition.
     """
 
-    def __init__(self, path: Path, index: Dict[str, Any]):
-        self._rows: Dict[str, List[int]] = index["texts"]
+    def __init__(self, path: Path, index: dict[str, Any]):
+        self._rows: dict[str, list[int]] = index["texts"]
         self.path = path
         self.dim: int = index["dim"]
         self.fingerprint: str = index["fingerprint"]
         self.layer: int = index["layer"]
         self.random_weights: bool = index["random_weights"]
-        # Stores of earlier versions lack these two.
-        self.num_layers: Optional[int] = index.get("num_layers")
-        self.tokenizer: Optional[str] = index.get("tokenizer")
+        self.num_layers: int | None = index.get("num_layers")
+        self.tokenizer: str | None = index.get("tokenizer")
         self._features = np.memmap(
             path / "features.bin", np.float16, "r", shape=(index["rows"], self.dim)
         )
 
     @classmethod
-    def open(cls, directory: PathLike, fingerprint: Optional[str] = None) -> "FeatureStore":
-        """Open a store.
-
-        Args:
-          directory: where :func:`write_store` put it.
-          fingerprint: of the teacher that is expected, or None for any.
+    def open(cls, directory: PathLike) -> "FeatureStore":
+        """Open a folder written by :func:`write_store`.
 
         Raises:
-          GmotError: there is none, it is incomplete, or another teacher's.
+          GmotError: it is missing or incomplete.
         """
         path = Path(directory)
         index = read_json(path / "index.json")
@@ -56,22 +54,11 @@ class FeatureStore:
             expected = index["rows"] * index["dim"] * 2
         except (LookupError, TypeError):
             raise GmotError(
-                f"{path / 'index.json'}: not the index of a teacher's features. "
-                "Delete the folder and compute the teacher's features again."
+                f"{path / 'index.json'}: not an index of teacher features. {REMEDY}"
             ) from None
         found = features.stat().st_size if features.is_file() else 0
         if found != expected:
-            raise GmotError(
-                f"{features}: {found} bytes, expected {expected}. "
-                "Delete the folder and compute the teacher's features again."
-            )
-        if fingerprint is not None and fingerprint != index["fingerprint"]:
-            raise GmotError(
-                f"{path} holds features of the teacher {index['fingerprint']} "
-                f"(layer {index['layer']}, random weights: {index['random_weights']}), "
-                f"expected {fingerprint}. Compute the teacher's features again, or give "
-                "another folder."
-            )
+            raise GmotError(f"{features}: {found} bytes, expected {expected}. {REMEDY}")
         return cls(path, index)
 
     def __len__(self) -> int:
@@ -81,15 +68,15 @@ class FeatureStore:
         return text in self._rows
 
     def get(self, text: str) -> Tensor:
-        """Features ``(L, D)`` float32 of a sentence that is in the store.
+        """Features ``(L, D)`` float32 of a sentence.
 
         Raises:
-          GmotError: it is not.
+          GmotError: it is not in the store.
         """
         if text not in self._rows:
             raise GmotError(
                 f"{self.path}: no features of '{text}'. Compute the teacher's features "
-                "again, from the manifests that are trained on."
+                "again, from the manifests of the training data."
             )
         start, length = self._rows[text]
         return torch.from_numpy(self._features[start : start + length].astype(np.float32))
@@ -98,27 +85,25 @@ class FeatureStore:
 def write_store(
     directory: PathLike, teacher: Teacher, texts: Iterable[str], batch_size: int = 32
 ) -> int:
-    """Compute the features of ``texts`` and keep them, each text once.
+    """Compute and store the features of texts, each distinct text once.
 
     Args:
-      directory: the folder to make; one that is there is replaced at the end.
+      directory: folder to write; an existing one is replaced at the end.
       teacher: computes the features.
-      texts: sentences, repetitions allowed.
-      batch_size: sentences at a time; similar lengths go together.
+      texts: sentences.
+      batch_size: sentences of similar length per batch.
 
     Returns:
-      How many different sentences the store holds.
+      The number of distinct sentences.
 
     Raises:
-      GmotError: there is no sentence, or features are beyond half precision.
+      GmotError: there are no sentences, or a feature exceeds half precision.
     """
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
     if not distinct:
-        raise GmotError(f"{directory}: there is no sentence to compute teacher features of")
-    if batch_size < 1:
-        raise GmotError(f"batch size {batch_size}: expected 1 sentence or more")
+        raise GmotError(f"{directory}: no sentences to compute teacher features of")
     rows = 0
-    index: Dict[str, List[int]] = {}
+    index: dict[str, list[int]] = {}
     with atomic_path(directory) as folder:
         folder.mkdir()
         bar = tqdm(total=len(distinct), desc="teacher features", unit="sentence", disable=None)
@@ -147,11 +132,7 @@ def write_store(
 
 
 def _half(features: Tensor, text: str, teacher: Teacher) -> np.ndarray:
-    """Features (L, D) in half precision.
-
-    Raises:
-      GmotError: naming the text and the value, where one has no finite half-precision value.
-    """
+    """Features ``(L, D)`` in half precision; GmotError if a value exceeds it."""
     values = features.numpy()
     with np.errstate(over="ignore"):
         half = values.astype(np.float16)
@@ -159,8 +140,8 @@ def _half(features: Tensor, text: str, teacher: Teacher) -> np.ndarray:
         value = values[~np.isfinite(half)][0]
         raise GmotError(
             f"teacher features of '{text}': value {value:g} in layer {teacher.layer} of "
-            f"{teacher.num_layers}; features are stored in half precision, up to "
-            f"{np.finfo(np.float16).max:g}. Take another layer (--teacher-layer of the recipe, "
+            f"{teacher.num_layers}, but half precision, in which they are stored, ends at "
+            f"{np.finfo(np.float16).max:g}. Use another layer (--teacher-layer of the recipe, "
             "--layer of compute_teacher.py) or another teacher."
         )
     return half

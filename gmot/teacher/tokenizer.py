@@ -1,19 +1,23 @@
-"""Text to the pieces that are both the CTC units and the teacher's tokens."""
+"""Tokenization of text into pieces, which are CTC units and tokens of the teacher."""
 
 import functools
 import hashlib
 import re
 import unicodedata
-from typing import Any, Dict, Iterator, List, Optional
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from gmot.common import PathLike
-from gmot.teacher.loading import load_part
+from gmot.teacher.loading import load_pretrained
 from gmot.text.tokens import UNK
 
-METASPACE = "\u2581"  # SentencePiece's mark of a word's beginning
+METASPACE = "\u2581"  # SentencePiece's word boundary
 
-# BERT's tokenizers split a text at spaces and on both sides of these characters, so that the
-# pieces of a text are those of its units.
+# BERT's tokenizers split a text at spaces and on both sides of these characters, so the pieces of
+# a text are those of its units.
 _HAN = (
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0002a6df\U0002a700-\U0002ceaf\U0002f800-\U0002fa1f"
@@ -25,81 +29,79 @@ _PROBE = "\u4e2d\u6587 T\u6064 t \uff21 \xc9 \xe9 e ok"  # case, width, accents
 
 
 class TeacherTokenizer:
-    """Text to the pieces that are both the CTC units and the teacher's tokens.
+    """Text -> pieces, which are CTC units and tokens of the teacher.
 
-    A WordPiece tokenizer (bert-base-chinese and its like) splits Chinese
-    characters itself, so its pieces are taken as they are. A SentencePiece
-    tokenizer joins characters into words, which is too coarse for CTC: there
-    each character is looked up by itself.
+    A WordPiece tokenizer (such as bert-base-chinese's) splits Chinese characters, so its pieces
+    are used unchanged. A SentencePiece tokenizer joins characters into words, which is too coarse
+    for CTC: each character is looked up on its own.
 
-    What the vocabulary lacks as it is written is looked up in other written forms
-    (:func:`written_forms`): a tokenizer with lower-case pieces alone and
-    ``do_lower_case`` off, as that of bert-base-chinese, spells ``T恤`` ``t 恤``.
+    Text outside of the vocabulary is looked up in other written forms (:func:`written_forms`): a
+    tokenizer with lower-case pieces alone and ``do_lower_case`` off, as bert-base-chinese's, gives
+    ``t 恤`` for ``T恤``.
 
     Args:
-      folder_or_name: a Hugging Face folder, or the name of a model that
-        transformers can find.
+      folder_or_name: Hugging Face folder or model name.
 
     Raises:
-      GmotError: it holds no tokenizer.
+      GmotError: it has no tokenizer.
     """
 
     def __init__(self, folder_or_name: PathLike):
-        self._tokenizer = load_part("AutoTokenizer", folder_or_name, "tokenizer")
-        self._vocabulary: Dict[str, int] = self._tokenizer.get_vocab()
+        self._tokenizer = load_pretrained("AutoTokenizer", folder_or_name, "tokenizer")
+        self._vocabulary: dict[str, int] = self._tokenizer.get_vocab()
         pieces = self._tokenizer.tokenize("\u4e2d\u6587")  # two characters, one word
         self.splits_characters = len(pieces) == 2 and METASPACE not in pieces
         self._unit_pieces = functools.lru_cache(maxsize=65536)(self._look_up)
 
-    def tokenize(self, text: str) -> List[str]:
-        """The CTC pieces of ``text``.
+    def tokenize(self, text: str) -> list[str]:
+        """Pieces of ``text``.
 
-        What the vocabulary lacks in all written forms becomes ``<unk>``, and a ``<unk>`` in
-        the text, as in normalised transcripts, stays one.
+        ``<unk>`` stands for text that has no written form in the vocabulary, and for ``<unk>`` in
+        normalised transcripts.
         """
-        pieces: List[str] = []
+        pieces: list[str] = []
         for part in re.split(f"({UNK})", text):
             pieces += [UNK] if part == UNK else self._split(part)
         return pieces
 
-    def _split(self, text: str) -> List[str]:
+    def _split(self, text: str) -> list[str]:
         pieces = self._plain(text)
         if UNK not in pieces:
             return pieces
         return [piece for unit in self._units(text) for piece in self._unit_pieces(unit)]
 
-    def _units(self, text: str) -> List[str]:
-        """Parts of a text that are spelled independently of each other."""
+    def _units(self, text: str) -> list[str]:
+        """Units of a text that are tokenized independently of each other."""
         return (_UNITS if self.splits_characters else _CHARACTERS).findall(text)
 
-    def _look_up(self, unit: str) -> List[str]:
-        """The pieces of the written form with the fewest unknown pieces, the first of equals."""
-        found: List[List[str]] = []
+    def _look_up(self, unit: str) -> list[str]:
+        """Pieces of the first written form with the fewest unknown pieces."""
+        found: list[list[str]] = []
         for form in written_forms(unit):
             found.append(self._plain(form))
             if UNK not in found[-1]:
                 break
         return min(found, key=lambda pieces: pieces.count(UNK))
 
-    def _plain(self, text: str) -> List[str]:
-        """The pieces of a text as it is written."""
+    def _plain(self, text: str) -> list[str]:
+        """Pieces of a text in its own written form."""
         if self.splits_characters:
             unknown = self._tokenizer.unk_token
             return [UNK if p == unknown else p for p in self._tokenizer.tokenize(text)]
         return [c if c in self._vocabulary else UNK for c in text if not c.isspace()]
 
-    def unknown(self, text: str) -> List[str]:
-        """What of ``text`` cannot be spelled, in its order.
+    def unknown(self, text: str) -> list[str]:
+        """Units of ``text`` that become ``<unk>``, in their order.
 
-        Single characters; where the tokenizer has pieces of several letters, whole words of
-        letters. ``<unk>`` itself is not among them.
+        Single characters, or words of letters if the tokenizer has pieces of several letters.
+        ``<unk>`` itself is not included.
         """
         units = [unit for part in text.split(UNK) for unit in self._units(part)]
         return [unit for unit in units if UNK in self._unit_pieces(unit)]
 
     @property
     def fingerprint(self) -> str:
-        """Of the vocabulary and the way of splitting."""
+        """Fingerprint of vocabulary and splitting."""
         splitting = (self.splits_characters, self._plain(_PROBE), self.tokenize(_PROBE))
         digest = hashlib.sha256(str(splitting).encode("utf-8", "surrogatepass"))
         for piece, index in sorted(self._vocabulary.items()):
@@ -108,13 +110,13 @@ class TeacherTokenizer:
 
     @property
     def num_dropped(self) -> int:
-        """Positions after the first that are fed to the model but are not pieces."""
+        """Input positions after the first that are not pieces."""
         return 0 if self.splits_characters else 1
 
-    def input_ids(self, text: str) -> List[int]:
-        """What the model is fed: ``[CLS] pieces [SEP]``, or ``<s> U+2581 pieces </s>``.
+    def input_ids(self, text: str) -> list[int]:
+        """Input of the model: ``[CLS] pieces [SEP]``, or ``<s> U+2581 pieces </s>``.
 
-        The SentencePiece models have seen U+2581 before every sentence.
+        SentencePiece models were trained with U+2581 before every sentence.
         """
         tokenizer = self._tokenizer
         pieces = [tokenizer.unk_token if p == UNK else p for p in self.tokenize(text)]
@@ -123,14 +125,24 @@ class TeacherTokenizer:
         ids = tokenizer.convert_tokens_to_ids(pieces)
         return [tokenizer.cls_token_id, *ids, tokenizer.sep_token_id]
 
+    def pad(self, batch: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Padded input ids of a batch, and their mask (1 = valid): each ``(N, L)`` int64."""
+        pad_id = self._tokenizer.pad_token_id or 0
+        ids = torch.full((len(batch), max(map(len, batch))), pad_id)
+        mask = torch.zeros_like(ids)
+        for n, row in enumerate(batch):
+            ids[n, : len(row)] = torch.tensor(row)
+            mask[n, : len(row)] = 1
+        return ids, mask
+
     @property
-    def mask_id(self) -> Optional[int]:
-        """Of the mask token; None where there is none."""
+    def mask_id(self) -> int | None:
+        """Id of the mask token; None if there is none."""
         return self._tokenizer.mask_token_id
 
     def max_pieces(self, encoder: Any) -> int:
-        """How many pieces of a text the model takes, beside what is put around them."""
-        # RoBERTa's positions begin after its padding index.
+        """Maximal number of pieces that an encoder takes, without the tokens around them."""
+        # RoBERTa's positions begin after the padding index.
         offset = getattr(getattr(encoder, "embeddings", None), "padding_idx", None)
         positions = encoder.config.max_position_embeddings - (0 if offset is None else offset + 1)
         positions = min(positions, self._tokenizer.model_max_length)
@@ -138,10 +150,10 @@ class TeacherTokenizer:
 
 
 def written_forms(text: str) -> Iterator[str]:
-    """Other written forms of a text, the nearest first; the text itself is the first.
+    """Written forms of a text, the nearest first, beginning with the text itself.
 
-    Unicode composition and decomposition (NFC, NFD), half-width (NFKC), without accents; each of
-    them as it is, in lower and in upper case.
+    Unicode composition and decomposition (NFC, NFD), half-width (NFKC), without accents; each
+    unchanged, in lower and in upper case.
     """
     decomposed = unicodedata.normalize("NFKD", text)
     forms = [text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD", "NFKC"))]

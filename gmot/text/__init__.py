@@ -1,1 +1,1 @@
-"""Tokens, words and language models; needs nothing but jieba (and tqdm)."""
+"""Text normalisation, tokens, words and n-gram language models; depends on jieba and tqdm."""

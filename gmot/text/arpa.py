@@ -1,57 +1,52 @@
-"""Back-off language models, and the ARPA files that hold them."""
+"""Back-off language models and ARPA files."""
 
 import codecs
 import math
-from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from gmot.common import GmotError, PathLike, atomic_path, require_file
 from gmot.text.tokens import UNK
 
 BOS = "<s>"
 EOS = "</s>"
-Ngram = Tuple[str, ...]
+Ngram = tuple[str, ...]
 
 
 class Entry(NamedTuple):
-    """What an ARPA file says of one n-gram, in log10."""
+    """Log10 probability and back-off weight of an n-gram."""
 
     log_prob: float
     back_off: float = 0.0
 
 
 class NgramModel:
-    """A back-off model.
+    """Back-off n-gram model.
 
     Args:
-      tables: for each order from 1, n-gram -> entry. The words before
-        the last one of an n-gram that stands in them stand in them too.
-
-    Attributes:
-      order: the longest n-gram.
+      tables: per order from 1, n-gram -> entry. The history of each n-gram has an entry, too.
     """
 
-    def __init__(self, tables: List[Dict[Ngram, Entry]]):
+    def __init__(self, tables: list[dict[Ngram, Entry]]):
         self.tables = tables
         self.order = len(tables)
 
     @property
-    def vocabulary(self) -> List[str]:
-        """The words that have a probability; ``<s>``, ``</s>`` and ``<unk>`` are left out."""
+    def vocabulary(self) -> list[str]:
+        """Words with a probability, without ``<s>``, ``</s>`` and ``<unk>``."""
         return [word for (word,) in self.tables[0] if word not in (BOS, EOS, UNK)]
 
-    def counts(self) -> List[int]:
-        """How many n-grams of each order there are."""
+    def counts(self) -> list[int]:
+        """Number of n-grams per order."""
         return [len(table) for table in self.tables]
 
     def log10_prob(self, word: str, history: Sequence[str] = ()) -> float:
-        """log10 P(word | history); a word without a probability counts as ``<unk>``.
+        """log10 P(word | history); -inf for an unknown word if the model has no ``<unk>``.
 
         Args:
-          word: a word or ``</s>``.
-          history: the words before it, the nearest last; begins with ``<s>`` at
-            the beginning of a sentence. More than order - 1 of them are cut.
-        Returns:
-          -inf for an unknown word where the model has no ``<unk>``.
+          word: a word or ``</s>``; a word without a probability counts as ``<unk>``.
+          history: preceding words, the nearest last, with ``<s>`` at the beginning of a sentence.
+            The last order - 1 of them are used.
         """
         known = self.tables[0]
         word = word if (word,) in known else UNK
@@ -73,10 +68,10 @@ class NgramModel:
         return sum(self.log10_prob(padded[i], padded[:i]) for i in range(1, len(padded)))
 
     def perplexity(self, sentences: Iterable[Sequence[str]]) -> float:
-        """Perplexity per event: words and ends of sentences, unknown words as ``<unk>``.
+        """Perplexity per word, with ends of sentences, and unknown words as ``<unk>``.
 
         Raises:
-          GmotError: there is no sentence.
+          GmotError: there are no sentences.
         """
         total, events = 0.0, 0
         for words in sentences:
@@ -87,7 +82,7 @@ class NgramModel:
         return 10.0 ** (-total / events)
 
     def save_arpa(self, path: PathLike) -> None:
-        """Write an ARPA file, without back-off weights at the highest order, where none is used."""
+        """Write an ARPA file, without back-off weights at the highest order."""
         with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as f:
             f.write("\n\\data\\\n")
             for n, table in enumerate(self.tables, 1):
@@ -104,16 +99,17 @@ class NgramModel:
 def read_arpa(path: PathLike) -> NgramModel:
     """Read an ARPA file.
 
-    Fields are separated by ASCII whitespace, as in other readers: a no-break or ideographic space
-    belongs to a word. Highest orders without n-grams are left out.
+    Fields are separated by ASCII whitespace, so that a no-break or ideographic space belongs to a
+    word. Highest orders without n-grams are dropped. The checks are strict because kaldilm aborts
+    the process on malformed files.
 
     Raises:
-      GmotError: the file is missing or malformed: an order is left out, there are other numbers
-        of n-grams than announced, one stands twice or has no history, a number is none.
+      GmotError: the file is missing or malformed: a missing order, a wrong number of n-grams, a
+        repeated n-gram or one without its history, an invalid number.
     """
     require_file(path, "Language model", "Make it first (local/make_ngram.py).")
-    expected: Dict[int, int] = {}
-    tables: List[Dict[Ngram, Entry]] = []
+    expected: dict[int, int] = {}
+    tables: list[dict[Ngram, Entry]] = []
     section, ended, number = "", False, 0
     try:
         with open(path, "rb") as f:
@@ -147,7 +143,7 @@ def read_arpa(path: PathLike) -> NgramModel:
     found = {n: len(table) for n, table in enumerate(tables, 1)}
     if not ended or not found or found != expected:
         raise GmotError(
-            f"{path}: not a whole ARPA file: it announces {expected} n-grams, has {found}, and "
+            f"{path}: not a complete ARPA file: it announces {expected} n-grams, has {found}, and "
             f"{'ends' if ended else 'does not end'} with \\end\\. "
             "Make the model again (local/make_ngram.py)."
         )
@@ -156,11 +152,11 @@ def read_arpa(path: PathLike) -> NgramModel:
     return NgramModel(tables)
 
 
-def _add(tables: List[Dict[Ngram, Entry]], fields: List[str]) -> None:
-    """Put one line into the last table."""
+def _add(tables: list[dict[Ngram, Entry]], fields: list[str]) -> None:
+    """Add a line to the last table."""
     n = len(tables)
     if len(fields) not in (n + 1, n + 2):
-        raise ValueError(f"expected a logarithm, {n} words and perhaps a back-off weight")
+        raise ValueError(f"expected a logarithm, {n} words and optionally a back-off weight")
     ngram = tuple(fields[1 : n + 1])
     entry = Entry(*map(float, fields[:1] + fields[n + 1 :]))
     if not (math.isfinite(entry.log_prob) and entry.log_prob <= 0):
@@ -168,7 +164,7 @@ def _add(tables: List[Dict[Ngram, Entry]], fields: List[str]) -> None:
     if not math.isfinite(entry.back_off):
         raise ValueError(f"{fields[-1]} is not a back-off weight")
     if ngram in tables[-1]:
-        raise ValueError("the n-gram stands there before")
+        raise ValueError("repeated n-gram")
     if n > 1 and (ngram[:-1] not in tables[-2] or ngram[-1:] not in tables[0]):
-        raise ValueError(f"'{' '.join(ngram[:-1])}' or '{ngram[-1]}' is missing among the shorter")
+        raise ValueError(f"'{' '.join(ngram[:-1])}' or '{ngram[-1]}' has no entry of lower order")
     tables[-1][ngram] = entry

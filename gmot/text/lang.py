@@ -1,52 +1,50 @@
-"""The lang folder: tokens, words, lexicon and text, all out of the training transcripts."""
+"""The lang folder: tokens, words, lexicon and text of the training transcripts."""
 
 import re
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
-
-from tqdm import tqdm
+from typing import Any
 
 from gmot.common import GmotError, PathLike, atomic_path, require_file
-from gmot.text.lexicon import Lexicon, segment
+from gmot.text.lexicon import Lexicon, read_lines, segment
 from gmot.text.normalize import normalizer_like
 from gmot.text.tokens import UNK, TokenTable, WordTable
 
 
 @dataclass
 class Lang:
-    """What recognition knows of a language.
+    """Tokens, words and text of a language.
 
     Attributes:
       tokens: outputs of the model.
       words: of the decoding graph.
       lexicon: words -> pieces.
-      text: the training sentences in words of the lexicon.
+      text: training sentences in words of the lexicon.
     """
 
     tokens: TokenTable
     words: WordTable
     lexicon: Lexicon
-    text: List[List[str]]
+    text: list[list[str]]
 
     @classmethod
     def from_texts(
         cls,
         texts: Sequence[str],
-        tokenize: Callable[[str], List[str]],
+        tokenize: Callable[[str], list[str]],
         words: Sequence[str] = (),
         pieces: Sequence[str] = (),
     ) -> "Lang":
-        """Build everything out of normalised training texts.
+        """Build a lang folder from normalised training texts.
 
         Args:
-          texts: of the training part alone.
+          texts: of the training split alone.
           tokenize: text -> pieces (``TeacherTokenizer.tokenize``).
-          words: more words, to cut the texts into and for the lexicon; those whose
-            pieces are no tokens are left out.
-          pieces: more tokens, such as those that :func:`read_kept` gives.
+          words: additional words for segmentation and lexicon, if their pieces are tokens.
+          pieces: additional tokens, such as those of :func:`read_kept`.
         """
         spelled = (piece for text in texts for piece in tokenize(text))
         tokens = TokenTable.from_pieces(chain(pieces, spelled))
@@ -73,20 +71,16 @@ class Lang:
 
 
 def read_kept(
-    folder: PathLike, tokenize: Callable[[str], List[str]]
-) -> Tuple[List[str], List[str]]:
-    """The tokens and words of another lang folder, to be kept in a new one.
-
-    A model that was trained with them knows more than a small corpus can show:
-    what it is trained on next need not lose it.
+    folder: PathLike, tokenize: Callable[[str], list[str]]
+) -> tuple[list[str], list[str]]:
+    """Tokens and words of the lang folder of a pretrained model, to keep in a new one.
 
     Args:
-      folder: of the model that training will start from.
+      folder: of the model that training starts from.
       tokenize: of the new lang folder.
-    Returns:
-      Its tokens and its words.
+
     Raises:
-      GmotError: a file is missing, or its words were spelled by another tokenizer.
+      GmotError: a file is missing, or the words were spelled by another tokenizer.
     """
     tokens = TokenTable.load(Path(folder) / "tokens.txt")
     lexicon = Lexicon.load(Path(folder) / "lexicon.txt")
@@ -102,40 +96,39 @@ def read_kept(
 
 @dataclass
 class ReadText:
-    """Sentences of a text file in words of a lexicon, and what was left out."""
+    """Sentences of a text file in words of a lexicon; numbers of empty and dropped ones."""
 
-    sentences: List[List[str]]
-    empty: int  # lines in which nothing is spoken
-    dropped: int  # sentences with too many unknown words
+    sentences: list[list[str]]
+    empty: int
+    dropped: int  # too many unknown words
 
 
 def read_text(path: PathLike, lexicon: Lexicon, max_unknown: float = 0.2) -> ReadText:
-    """Read raw sentences, a line each: normalised and segmented as the training text is.
+    """Read raw sentences, normalised and segmented like the training text.
 
     Letters get the case of the lexicon's words (:func:`gmot.text.normalize.normalizer_like`).
 
     Args:
-      path: UTF-8.
-      lexicon: a word that is not in it becomes its characters, a character ``<unk>``.
+      path: UTF-8 file, one sentence per line.
+      lexicon: an unknown word becomes its characters, an unknown character ``<unk>``.
       max_unknown: a sentence with a larger share of ``<unk>`` is dropped.
+
     Raises:
-      GmotError: the file is missing, empty or not UTF-8, or no sentence is left.
+      GmotError: the file is missing, empty or not UTF-8, or no sentence remains.
     """
-    require_file(path, "Text of the language model", "Give a file of sentences, a line each.")
+    require_file(path, "Text of the language model", "Give a file with one sentence per line.")
     result = ReadText([], 0, 0)
     normalize = normalizer_like(lexicon.words)
 
     def texts() -> Iterator[str]:
-        with open(path, "rb") as f:  # bytes: "\n" alone ends a line
-            for number, line in enumerate(f, 1):
-                try:
-                    text = normalize(line.decode("utf-8-sig"))
-                except UnicodeDecodeError as error:
-                    raise GmotError(f"{path}, line {number}: not UTF-8 ({error}).") from None
-                if text:
-                    yield text
-                else:
-                    result.empty += 1
+        for _, line in read_lines(path):
+            text = normalize(line)
+            if text:
+                yield text
+            else:
+                result.empty += 1
+
+    from tqdm import tqdm
 
     bar = tqdm(segment(texts(), lexicon.words), desc=str(path), unit="sentence", disable=None)
     for sentence in map(lexicon.known_words, bar):
@@ -145,24 +138,25 @@ def read_text(path: PathLike, lexicon: Lexicon, max_unknown: float = 0.2) -> Rea
             result.sentences.append(sentence)
     if not result.sentences:
         raise GmotError(
-            f"{path}: no sentence is left: {result.empty} lines are empty, in {result.dropped} "
-            f"more than {max_unknown:.0%} of the words are unknown. Give text of the language of "
-            "the training transcripts."
+            f"{path}: no usable sentence: {result.empty} empty lines, {result.dropped} sentences "
+            f"with more than {max_unknown:.0%} unknown words. Give text in the language of the "
+            "training transcripts."
         )
     return result
 
 
-def describe_part(texts: Sequence[str], tokenizer: Any, tokens: TokenTable) -> Dict[str, Any]:
-    """Count what a part holds, and what of it the tokens and the teacher lack.
+def describe_split(texts: Sequence[str], tokenizer: Any, tokens: TokenTable) -> dict[str, Any]:
+    """Counts of a split, and of what tokens and teacher cannot represent.
 
     Args:
-      texts: the part's transcripts.
+      texts: transcripts of the split.
       tokenizer: has ``tokenize(text)`` and ``unknown(text)``.
-      tokens: made of the training part.
+      tokens: of the training split.
+
     Returns:
-      ``utterances``, ``pieces``, ``oov_pieces``, ``oov`` (piece -> count, the
-      most frequent first), ``utterances_with_digits_or_latin`` and
-      ``lacking_in_teacher`` (character, or word of letters -> count).
+      ``utterances``, ``pieces``, ``oov_pieces``, ``oov`` (piece -> count, the most frequent
+      first), ``utterances_with_digits_or_latin`` and ``lacking_in_teacher`` (character, or word of
+      letters -> count).
     """
     latin = re.compile("[0-9A-Za-z]")
     pieces = Counter(piece for text in texts for piece in tokenizer.tokenize(text))

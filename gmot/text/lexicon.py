@@ -1,4 +1,4 @@
-"""Words: how sentences are cut into them, and how they are spelled in pieces."""
+"""Word segmentation, and spellings of words in pieces."""
 
 import copy
 import functools
@@ -7,7 +7,8 @@ import re
 import tempfile
 import unicodedata
 import warnings
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 from gmot.common import GmotError, PathLike, atomic_path, read_utf8, require_file
 from gmot.text.normalize import CJK, normalize_text
@@ -16,23 +17,23 @@ from gmot.text.tokens import APOSTROPHES, UNK
 _CJK = re.compile(f"[{CJK}]")
 
 
-def segment(sentences: Iterable[str], words: Iterable[str] = ()) -> Iterator[List[str]]:
+def segment(sentences: Iterable[str], words: Iterable[str] = ()) -> Iterator[list[str]]:
     """Word segmentation with jieba's dictionary (most probable sequence of words).
 
-    jieba's hidden Markov model, which invents words, is not used: a Chinese string that is
-    not in the dictionary becomes single characters, which the lexicon spells
-    anyway. A run of letters, digits and apostrophes is never divided: it is a word, or part
-    of a word of the dictionary such as ``T恤``. ``<unk>`` is a word. The result depends on the
-    sentence alone.
+    jieba's hidden Markov model, which invents words, is not used: Chinese strings outside the
+    dictionary become single characters. A run of letters, digits and apostrophes is never divided:
+    it is a word, or part of a dictionary word such as ``T恤``. ``<unk>`` is a word. The result
+    depends on the sentence alone.
 
     Args:
       sentences: normalised texts.
-      words: more words for the dictionary, as frequent as it takes to keep them whole.
+      words: additional dictionary words, with frequencies that keep them undivided.
+
     Yields:
       The words of each sentence, without spaces.
     """
     tokenizer = copy.copy(_jieba())
-    tokenizer.FREQ = dict(tokenizer.FREQ)  # it gets words of its own
+    tokenizer.FREQ = dict(tokenizer.FREQ)  # not shared, because words are added
     for word in sorted({word for word in words if len(word) > 1}):
         if not tokenizer.FREQ.get(word):
             tokenizer.add_word(word)
@@ -51,17 +52,17 @@ def _jieba() -> Any:
     jieba.setLogLevel(logging.WARNING)
     tokenizer = jieba.Tokenizer()
     with tempfile.TemporaryDirectory() as folder:
-        # Otherwise it trusts a file that anybody may have left in /tmp.
+        # The default is a cache file in /tmp, which anybody may have written.
         tokenizer.tmp_dir = folder
         tokenizer.initialize()
     return tokenizer
 
 
-def _words(text: str, tokenizer: Any) -> List[str]:
-    """The words of a text without spaces.
+def _words(text: str, tokenizer: Any) -> list[str]:
+    """Words of a text without spaces.
 
-    jieba's ``cut`` divides a run of letters wherever its dictionary has a word in it. Here
-    the words that begin or end within a run leave the graph of possible words.
+    jieba's ``cut`` divides a run of letters wherever the dictionary has a word in it. Here words
+    that begin or end within a run are removed from the graph of possible words.
     """
     inside = [_in_run(a) and _in_run(b) for a, b in zip(text, text[1:])] + [False]
     ends = tokenizer.get_DAG(text)  # first character -> last characters of possible words
@@ -69,7 +70,7 @@ def _words(text: str, tokenizer: Any) -> List[str]:
         ends[first] = [last for last in ends[first] if not inside[last]]
         if not ends[first]:
             ends[first] = [inside.index(False, first)]
-    route: Dict[int, Any] = {}
+    route: dict[int, Any] = {}
     tokenizer.calc(text, ends, route)
     words, first = [], 0
     while first < len(text):
@@ -85,69 +86,80 @@ def _in_run(character: str) -> bool:
     return unicodedata.category(character)[0] in "LMN" and not _CJK.match(character)
 
 
-class WordList(NamedTuple):
-    """The words of a pronunciation lexicon, sorted, and what was left out of it."""
+def read_lines(path: PathLike) -> Iterator[tuple[int, str]]:
+    """Number and text of each line of a UTF-8 file; only ``\\n`` ends a line.
 
-    words: List[str]
-    repeated: int  # lines: other pronunciations of a word
-    no_words: List[str]  # silence, noise and the like
+    Raises:
+      GmotError: a line is not UTF-8.
+    """
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield number, line.decode("utf-8-sig")
+            except UnicodeDecodeError as error:
+                raise GmotError(f"{path}, line {number}: not UTF-8 ({error}).") from None
+
+
+class WordList(NamedTuple):
+    """Sorted words of a pronunciation lexicon, and what was left out."""
+
+    words: list[str]
+    repeated: int  # lines with another pronunciation of a word
+    no_words: list[str]  # silence, noise
 
 
 def read_word_list(path: PathLike, normalize: Callable[[str], str] = normalize_text) -> WordList:
     """Read the words of a pronunciation lexicon: ``word phone phone ...`` lines.
 
-    The number of a variant, as in ``今天(2)``, is no part of the word. ``SIL``, tags such as
-    ``<...>`` and what has nothing that is spoken in it are no words.
+    The number of a variant, as in ``今天(2)``, is removed. ``SIL``, tags such as ``<...>`` and
+    entries without spoken text are not words.
 
     Args:
-      path: UTF-8.
-      normalize: normalisation of the transcripts (:func:`gmot.text.normalize.normalizer_like`).
+      path: UTF-8 file.
+      normalize: normaliser of the transcripts (:func:`gmot.text.normalize.normalizer_like`).
+
     Raises:
       GmotError: the file is missing, is not UTF-8, has a line without phones, or no words.
     """
     require_file(path, "Word lexicon", "Give a file of 'word phone phone ...' lines.")
     words, no_words, repeated = set(), [], 0
     number = 0
-    with open(path, "rb") as f:  # bytes: "\n" alone ends a line
-        for number, line in enumerate(f, 1):
-            try:
-                fields = line.decode("utf-8-sig").split()
-            except UnicodeDecodeError as error:
-                raise GmotError(f"{path}, line {number}: not UTF-8 ({error}).") from None
-            if not fields:
-                continue
-            if len(fields) < 2:
-                raise GmotError(
-                    f"{path}, line {number}: found '{fields[0]}', expected 'word phone phone ...'. "
-                    "Mend the line or remove it."
-                )
-            word = normalize(re.sub(r"(?<=.)[(\uff08]\d+[)\uff09]$", "", fields[0]))
-            if fields[0].strip("!").upper() == "SIL":
-                word = ""
-            if not word or " " in word or UNK in word:
-                no_words.append(fields[0])
-            elif word in words:
-                repeated += 1
-            else:
-                words.add(word)
+    for number, line in read_lines(path):
+        fields = line.split()
+        if not fields:
+            continue
+        if len(fields) < 2:
+            raise GmotError(
+                f"{path}, line {number}: found '{fields[0]}', expected 'word phone phone ...'. "
+                "Fix or remove the line."
+            )
+        word = normalize(re.sub(r"(?<=.)[(\uff08]\d+[)\uff09]$", "", fields[0]))
+        if fields[0].strip("!").upper() == "SIL":
+            word = ""
+        if not word or " " in word or UNK in word:
+            no_words.append(fields[0])
+        elif word in words:
+            repeated += 1
+        else:
+            words.add(word)
     if not words:
         raise GmotError(
-            f"{path}: no words in {number} lines. Give a file of 'word phone ...' lines."
+            f"{path}: no words in {number} lines, expected 'word phone phone ...' lines."
         )
     return WordList(sorted(words), repeated, no_words)
 
 
 class Lexicon:
-    """How each word is spelled in pieces, one spelling a word.
+    """Spelling of each word in pieces, one per word.
 
     Args:
-      spellings: word -> pieces. ``<unk>`` is spelled ``<unk>`` and always there.
+      spellings: word -> pieces. ``<unk>``, spelled ``<unk>``, is added.
 
     Raises:
       GmotError: a word has no pieces.
     """
 
-    def __init__(self, spellings: Dict[str, List[str]]):
+    def __init__(self, spellings: dict[str, list[str]]):
         empty = sorted(word for word, pieces in spellings.items() if not pieces)
         if empty:
             raise GmotError(f"lexicon: words without pieces: {empty[:5]}.")
@@ -157,19 +169,18 @@ class Lexicon:
     def build(
         cls,
         words: Iterable[str],
-        tokenize: Callable[[str], List[str]],
+        tokenize: Callable[[str], list[str]],
         pieces: Iterable[str],
     ) -> "Lexicon":
         """Spell words and their single characters.
 
-        Single characters are words too, so that words which are not in the
-        lexicon can still be spelled. A word is left out when one of its pieces
-        is not among ``pieces``: no model that was trained on those can output it.
+        Single characters are included so that unknown words can be spelled. A word with a piece
+        outside of ``pieces`` is left out, because the model cannot output it.
 
         Args:
-          words: the words of the training text.
+          words: of the training text.
           tokenize: text -> pieces.
-          pieces: what the model outputs.
+          pieces: outputs of the model.
         """
         known = set(pieces) - {UNK}
         words = set(words) - {UNK}
@@ -187,14 +198,13 @@ class Lexicon:
         return word in self.spellings
 
     @property
-    def words(self) -> List[str]:
+    def words(self) -> list[str]:
         return list(self.spellings)
 
-    def known_words(self, sentence: Iterable[str]) -> List[str]:
-        """The same sentence in words of the lexicon.
+    def known_words(self, sentence: Iterable[str]) -> list[str]:
+        """The sentence in words of the lexicon.
 
-        A word that is not in it becomes its characters; a character that is not
-        in it becomes ``<unk>``.
+        An unknown word becomes its characters, an unknown character ``<unk>``.
         """
         return [
             unit if unit in self else UNK
@@ -213,10 +223,10 @@ class Lexicon:
         """Read what :meth:`save` wrote.
 
         Raises:
-          GmotError: the file is missing or malformed, or a word stands twice.
+          GmotError: the file is missing or malformed, or a word is repeated.
         """
         require_file(path, "Lexicon", "Make the lang folder first (local/prepare_lang.py).")
-        spellings: Dict[str, List[str]] = {}
+        spellings: dict[str, list[str]] = {}
         for number, line in enumerate(read_utf8(path).splitlines(), 1):
             word, *pieces = line.split() or [""]
             if not pieces:
@@ -224,6 +234,6 @@ class Lexicon:
                     f"{path}, line {number}: found '{line}', expected 'word piece ...'."
                 )
             if word in spellings:
-                raise GmotError(f"{path}, line {number}: '{word}' stands there before.")
+                raise GmotError(f"{path}, line {number}: '{word}' is repeated.")
             spellings[word] = pieces
         return cls(spellings)

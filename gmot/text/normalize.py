@@ -1,12 +1,14 @@
-"""Normalisation of transcripts: one written form, without what is not spoken."""
+"""Normalisation of transcripts: one written form of the spoken text."""
 
+import importlib
 import re
 import unicodedata
-from typing import Callable, Iterable, List
+from collections.abc import Callable, Iterable
 
+from gmot.common import GmotError
 from gmot.text.tokens import APOSTROPHES, UNK
 
-# Han with its iteration mark and zero, kana, and the planes of rare Han.
+# Han with iteration mark and zero, kana, rare Han of the higher planes.
 CJK = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _SPACE_BESIDE_CJK = re.compile(rf"(?<=[{CJK}])\s+|\s+(?=[{CJK}])")
 
@@ -30,20 +32,13 @@ _UNKNOWN = {"unk", "unknown", "oov", "unintelligible", "inaudible"}
 
 
 def normalize_text(text: str, upper: bool = True) -> str:
-    """Normalise one transcript.
+    """Normalised transcript, empty if nothing in it is spoken. Normalisation is idempotent.
 
-    Full-width forms become half-width (Unicode NFKC), letters upper case. Tags
-    (:func:`find_tags`) are removed; those of unknown words become ``<unk>``.
-    Punctuation and symbols become spaces, apostrophes and invisible characters
-    nothing. Spaces are kept only between words that are not Chinese or Japanese.
-    Digits are kept: their reading depends on the corpus.
-
-    Args:
-      text: a transcript.
-      upper: convert letters to upper case.
-    Returns:
-      The normalised text, empty if nothing in it is spoken. Normalisation is
-      idempotent.
+    Full-width forms become half-width (Unicode NFKC), letters upper case (if ``upper``). Tags
+    (:func:`find_tags`) are removed, those of unknown words become ``<unk>``. Punctuation and
+    symbols become spaces; apostrophes and invisible characters are removed. Spaces are kept
+    between words that are not Chinese or Japanese. Digits are kept, because their reading depends
+    on the corpus.
     """
     parts = _TAG.split(unicodedata.normalize("NFKC", text))
     parts[::2] = [_spoken(part, upper) for part in parts[::2]]
@@ -51,13 +46,37 @@ def normalize_text(text: str, upper: bool = True) -> str:
     return _SPACE_BESIDE_CJK.sub("", " ".join(" ".join(parts).split()))
 
 
-def find_tags(text: str) -> List[str]:
+def normalize_keeping_case(text: str) -> str:
+    """:func:`normalize_text` with the case of letters unchanged (scoring ignores case)."""
+    return normalize_text(text, upper=False)
+
+
+def load_normalizer(name: str) -> Callable[[str], str]:
+    """Function named ``module:function``, for example ``gmot.text.normalize:normalize_text``.
+
+    Raises:
+      GmotError: there is no such function.
+    """
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise GmotError(
+            f"normaliser '{name}': {error}. Expected MODULE:FUNCTION, a function of a module on "
+            "the Python path, such as gmot.text.normalize:normalize_text."
+        ) from None
+    if not callable(found):
+        raise GmotError(f"normaliser '{name}': a {type(found).__name__}, expected a function.")
+    return found
+
+
+def find_tags(text: str) -> list[str]:
     """Tags of a transcript: annotations that are not spoken.
 
-    Content of angle or square brackets, as ``<SPOKEN_NOISE>`` or ``[noise]``; one
-    word in braces, as ``{BREATH}``; and names of sounds in parentheses, plus signs or
-    asterisks, as ``(laughter)``, ``++noise++`` or ``*cough*``. Other content of
-    parentheses may be spoken and is no tag. Full-width brackets count as brackets.
+    Contents of angle or square brackets, as ``<SPOKEN_NOISE>`` or ``[noise]``; a single word in
+    braces, as ``{BREATH}``; names of sounds in parentheses, plus signs or asterisks, as
+    ``(laughter)``, ``++noise++`` or ``*cough*``. Other parenthesised text may be spoken.
+    Full-width brackets are included.
     """
     return _TAG.findall(unicodedata.normalize("NFKC", text))
 
@@ -67,16 +86,16 @@ def _is_unknown(tag: str) -> bool:
 
 
 def _spoken(text: str, upper: bool) -> str:
-    """Text without tags, normalised but for its spaces."""
+    """Normalised text without tags, except for spaces."""
     if upper:
-        # Upper case may leave composed forms (NFKC of it composes them again).
+        # Upper-casing may decompose.
         text = unicodedata.normalize("NFKC", text.upper())
-    # What is removed may have stood between two marks that now compose.
+    # Marks that compose may have been separated by a removed character.
     return unicodedata.normalize("NFKC", "".join(map(_keep, text)))
 
 
 def _keep(character: str) -> str:
-    """The character, a space in its place, or nothing."""
+    """The character, a space instead of it, or nothing."""
     if character in APOSTROPHES:
         return ""
     category = unicodedata.category(character)
@@ -88,13 +107,10 @@ def _keep(character: str) -> str:
 
 
 def normalizer_like(texts: Iterable[str]) -> Callable[[str], str]:
-    """:func:`normalize_text` with the letter case of some normalised texts.
+    """Normaliser with the letter case of given normalised texts.
 
-    Args:
-      texts: transcripts, words, ...
-    Returns:
-      A function text -> normalised text: in upper case if no letter of ``texts`` is lower
-      case, in lower case if no letter is upper case, else with its case unchanged.
+    Upper case if no letter of ``texts`` is lower case, lower case if none is upper case, else the
+    case is unchanged.
     """
     has_lower = has_upper = False
     for text in texts:
@@ -104,10 +120,10 @@ def normalizer_like(texts: Iterable[str]) -> Callable[[str], str]:
     if not has_lower:
         return normalize_text
     if has_upper:
-        return lambda text: normalize_text(text, upper=False)
-    return lambda text: normalize_text(text, upper=False).lower()
+        return normalize_keeping_case
+    return lambda text: normalize_keeping_case(text).lower()
 
 
 def join_words(words: Iterable[str]) -> str:
-    """The text of some words, with spaces as in normalised text."""
+    """Text of words, with spaces as in normalised text."""
     return _SPACE_BESIDE_CJK.sub("", " ".join(words))

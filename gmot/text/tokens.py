@@ -1,8 +1,8 @@
-"""Symbol tables, the units a recogniser outputs, and the units it is scored in."""
+"""Symbol tables of tokens and words, and scoring units."""
 
 import re
 import unicodedata
-from typing import Dict, Iterable, List
+from collections.abc import Iterable
 
 from gmot.common import GmotError, PathLike, atomic_path, fingerprint, read_utf8, require_file
 
@@ -14,23 +14,22 @@ APOSTROPHES = "'\u2019\u02bc"
 
 
 class SymbolTable:
-    """Symbols numbered from 0, kept as icefall's ``symbol id`` lines.
+    """Symbols numbered from 0, stored as icefall's ``symbol id`` lines.
 
     Args:
       symbols: distinct, non-empty, without white space; the position is the id.
-      origin: where they come from, for error messages.
+      origin: their file, for error messages.
 
     Raises:
-      GmotError: a symbol is repeated, is empty or has white space in it, or the
-        table does not begin with :attr:`first_symbols`.
+      GmotError: a symbol is repeated, is empty or contains white space, or the table does not
+        begin with :attr:`first_symbols`.
     """
 
-    #: The symbols a table of this kind begins with.
-    first_symbols: List[str] = []
+    first_symbols: list[str] = []
 
     def __init__(self, symbols: Iterable[str], origin: PathLike = "symbols"):
         self.symbols = list(symbols)
-        self.ids: Dict[str, int] = {symbol: i for i, symbol in enumerate(self.symbols)}
+        self.ids: dict[str, int] = {symbol: i for i, symbol in enumerate(self.symbols)}
         first = self.first_symbols
         if self.symbols[: len(first)] != first:
             raise GmotError(
@@ -39,10 +38,10 @@ class SymbolTable:
             )
         if len(self.ids) != len(self.symbols):
             repeated = sorted(s for s in self.ids if self.symbols.count(s) > 1)
-            raise GmotError(f"{origin}: symbols stand more than once: {repeated[:5]}.")
+            raise GmotError(f"{origin}: symbols occur more than once: {repeated[:5]}.")
         broken = [s for s in self.symbols if s.split() != [s]]
         if broken:
-            raise GmotError(f"{origin}: symbols are empty or have white space: {broken[:5]}.")
+            raise GmotError(f"{origin}: symbols are empty or contain white space: {broken[:5]}.")
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -50,13 +49,13 @@ class SymbolTable:
     def __contains__(self, symbol: str) -> bool:
         return symbol in self.ids
 
-    def decode(self, ids: Iterable[int]) -> List[str]:
-        """The symbols of some ids."""
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """Symbols of ids."""
         return [self.symbols[i] for i in ids]
 
     @property
     def fingerprint(self) -> str:
-        """A short name of the whole table, symbols and order."""
+        """Fingerprint of symbols and order."""
         return fingerprint(*self.symbols)
 
     def save(self, path: PathLike) -> None:
@@ -72,7 +71,7 @@ class SymbolTable:
           GmotError: the file is missing or malformed.
         """
         require_file(path, "Symbol table", "Make the lang folder first (local/prepare_lang.py).")
-        symbols: List[str] = []
+        symbols: list[str] = []
         lines = read_utf8(path).splitlines()
         for number, line in enumerate(lines, 1):
             fields = line.split()
@@ -85,20 +84,20 @@ class SymbolTable:
 
 
 class TokenTable(SymbolTable):
-    """The outputs of the model: ``<blk>``, ``<unk>``, then pieces.
+    """Outputs of the model: ``<blk>``, ``<unk>``, then pieces.
 
-    Disambiguation symbols are no outputs; they are added where graphs are made.
+    Disambiguation symbols are added when graphs are compiled.
     """
 
     first_symbols = [BLANK, UNK]
 
     @classmethod
     def from_pieces(cls, pieces: Iterable[str]) -> "TokenTable":
-        """The table of some pieces: sorted, so that it does not depend on their order."""
+        """Table of the distinct pieces, sorted."""
         return cls([BLANK, UNK, *sorted(set(pieces) - {BLANK, UNK})])
 
-    def encode(self, pieces: Iterable[str]) -> List[int]:
-        """The ids of some pieces; a piece that is not in the table becomes ``<unk>``."""
+    def encode(self, pieces: Iterable[str]) -> list[int]:
+        """Ids of pieces; a piece that is not in the table becomes ``<unk>``."""
         return [self.ids.get(piece, UNK_ID) for piece in pieces]
 
 
@@ -118,24 +117,23 @@ class WordTable(SymbolTable):
 
     @classmethod
     def from_words(cls, words: Iterable[str]) -> "WordTable":
-        """The table of some words: sorted, so that it does not depend on their order."""
+        """Table of the distinct words, sorted."""
         return cls([*cls.first_symbols, *sorted(set(words)), *cls.last_symbols])
 
     @property
-    def words(self) -> List[str]:
-        """The real words."""
+    def words(self) -> list[str]:
+        """Words without the special symbols."""
         return self.symbols[1:-3]
 
 
-def characters(text: str) -> List[str]:
+def characters(text: str) -> list[str]:
     """Scoring units of a text: characters in one written form; ``<unk>`` is one unit.
 
-    References keep the written form of their corpus, hypotheses have that of the
-    tokens or words they are made of. Neither form is an error of recognition, so units have
-    none: letters in upper case, half-width and composed (Unicode NFKC), no spaces, apostrophes or
-    invisible characters. Accents and punctuation, where a corpus has them, are kept.
+    References have the written form of their corpus, hypotheses that of tokens or words, and a
+    difference of form is not a recognition error: upper case, half-width, composed (Unicode NFKC),
+    without spaces, apostrophes and invisible characters. Accents and punctuation are kept.
     """
-    units: List[str] = []
+    units: list[str] = []
     for part in re.split(f"({UNK})", text, flags=re.IGNORECASE):
         if part.lower() == UNK:
             units.append(UNK)
@@ -145,8 +143,8 @@ def characters(text: str) -> List[str]:
     return units
 
 
-class _NotScored(Dict[int, str]):
-    """A table for ``str.translate`` that removes what is no scoring unit."""
+class _NotScored(dict[int, str]):
+    """Table for ``str.translate`` that removes characters that are not scored."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -160,10 +158,9 @@ _NOT_SCORED = _NotScored()
 
 
 def pieces_to_text(pieces: Iterable[str]) -> str:
-    """Join pieces into a text, without spaces.
+    """Join pieces into a text without spaces and continuation marks (``##``), in upper case.
 
-    ``##``, the mark of a continuation, is dropped. Letters come out in upper
-    case, as in normalised text, because many tokenizers lower them.
+    Many tokenizers lower the case of normalised text.
     """
     return "".join(
         piece if piece == UNK else (piece[2:] or piece if piece[:2] == "##" else piece).upper()

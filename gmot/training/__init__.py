@@ -1,0 +1,3 @@
+from gmot.common import require_extra
+
+require_extra("recipe", "lhotse", "numpy", "tqdm")

@@ -1,24 +1,25 @@
-"""Sums over an epoch, and TensorBoard (its only door)."""
+"""Means over an epoch; TensorBoard (imported here only)."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import Any
 
 from gmot.common import PathLike
 
 
 class Averages:
-    """Means of named quantities, weighted by utterances."""
+    """Means of named quantities over utterances."""
 
     def __init__(self) -> None:
-        self._sums: Dict[str, float] = {}
-        self._weights: Dict[str, float] = {}
+        self._sums: dict[str, float] = {}
+        self._weights: dict[str, float] = {}
 
     def add(self, values: Mapping[str, float], weight: float) -> None:
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(value) * weight
             self._weights[name] = self._weights.get(name, 0.0) + weight
 
-    def means(self) -> Dict[str, float]:
+    def means(self) -> dict[str, float]:
         return {name: total / self._weights[name] for name, total in self._sums.items()}
 
 
@@ -28,10 +29,7 @@ def describe(values: Mapping[str, float]) -> str:
 
 
 class TensorBoard:
-    """Scalars and pictures under ``exp/<system>/tensorboard``.
-
-    What an earlier run wrote from ``first_step`` on is no longer shown.
-    """
+    """Scalars and figures of a training; hides those of earlier runs from ``first_step`` on."""
 
     def __init__(self, folder: PathLike, first_step: int):
         from torch.utils.tensorboard import SummaryWriter

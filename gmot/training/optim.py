@@ -1,12 +1,12 @@
-"""Adam with a warm-up and a decay.
+"""Adam with warm-up and decay.
 
 The papers name Adam, a rate and 20,000 warm-up steps. Ours: the shape of the schedule, Adam's
-second beta of 0.98 (Vaswani et al., 2017; torch's default is 0.999), and the size of a batch
-(``--max-duration`` seconds of speech), which decides how much speech a warm-up sees.
+second beta of 0.98 (Vaswani et al., 2017; torch's default is 0.999), and the batch size
+(``data.max_duration``), which determines how much speech the warm-up covers.
 """
 
 import math
-from typing import Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -17,17 +17,15 @@ SCHEDULES = ("noam", "cosine")
 def learning_rate(
     step: int, progress: float, base_lr: float, warmup_steps: int, schedule: str
 ) -> float:
-    """The rate of an update.
+    """Learning rate of an update.
 
     Args:
-      step: counts from 1.
-      progress: share of the training that is done, 0 to 1.
-      base_lr: the highest rate, about reached at the end of the warm-up.
-      warmup_steps: updates of linear rise; 20,000 in the papers, of batches that they do not
-        name.
-      schedule: ``noam`` falls with 1/sqrt(step), needs no end and is how we read the
-        papers' "schedule with 20,000 warm-up steps"; ``cosine`` falls to 0 at the end
-        of the training, for short ones.
+      step: from 1.
+      progress: finished share of the training, 0 to 1.
+      base_lr: highest rate, about reached at the end of the warm-up.
+      warmup_steps: updates of linear warm-up.
+      schedule: ``noam`` falls with 1/sqrt(step) and is our reading of the papers' "schedule with
+        20,000 warm-up steps"; ``cosine`` falls to 0 at the end of the training.
     """
     warmup = min(1.0, step / max(1, warmup_steps))
     if schedule == "noam":

@@ -5,179 +5,214 @@ import datetime
 import json
 import logging
 import random
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Iterable, Optional, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gmot.common import GmotError, fingerprint, setup_logging
 from gmot.data.datamodule import AsrDataModule
 from gmot.data.features import load_cmvn
-from gmot.model.ctc_model import CtcModel, ModelConfig
+from gmot.model.checkpoint import start_from
+from gmot.model.config import ModelConfig
+from gmot.model.ctc_model import CtcModel
 from gmot.model.subsampling import output_length
+from gmot.provenance import add_run, choose_device, describe_run
 from gmot.teacher import FeatureStore, TeacherTokenizer, teacher_size
 from gmot.text.tokens import TokenTable
-from gmot.training.checkpoint import start_from
-from gmot.training.environment import choose_device
-from gmot.training.history import add_run, describe_run
-from gmot.training.trainer import Trainer, TrainingOptions
-from gmot.transfer.systems import TransferSettings, get_system
+from gmot.training.labels import Labels
+from gmot.training.trainer import Trainer
 
 
-def train(args: argparse.Namespace, free: Sequence[str]) -> None:
-    """Train the system that ``args`` describes, or go on with it.
+@dataclass
+class Inputs:
+    """Files that a training reads.
+
+    Attributes:
+      data: splits of the corpus.
+      cmvn: (mean, std) of the training features, each (F,).
+      labels: token ids of texts.
+      tokenizer: of the teacher.
+      store: features of the teacher; None: the training does without.
+      corpus: fingerprint of statistics and texts.
+    """
+
+    data: AsrDataModule
+    cmvn: tuple[Tensor, Tensor]
+    labels: Labels
+    tokenizer: TeacherTokenizer
+    store: FeatureStore | None
+    corpus: str
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train, or resume from the last checkpoint in ``--exp-dir``.
 
     Args:
-      args: the options of ``local/train.py``.
-      free: options that may differ from those of an interrupted training.
+      args: options of ``local/train.py``.
     Raises:
       GmotError: an input is missing or does not fit the others.
     """
     stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
     exp_dir = Path(args.exp_dir)
     setup_logging(log_file=exp_dir / "log" / f"log-train-{stamp}")
-    trainer = make_trainer(args, free)
+    inputs = read_inputs(args)
+    device = prepare_process(args.device, args.num_threads, args.training.seed)
+    trainer = make_trainer(args, inputs, device)
     run = describe_run(args)
     for name in ("command", "arguments", "environment"):
         logging.info("%s: %s", name, json.dumps(run[name], ensure_ascii=False))
     logging.info(
-        "%s: %.2f M parameters, of them %.2f M in the adapter; %.2f M more are in the transfer "
-        "and dropped at inference",
-        args.system,
+        "%.2f M parameters, of them %.2f M in the adapter; %.2f M more in the transfer objective, "
+        "dropped at inference",
         *(_millions(part) for part in (trainer.model, trainer.model.adapter, trainer.objective)),
     )
     trainer.resume()
-    if trainer.epoch < args.num_epochs:
+    if trainer.epoch < args.training.num_epochs:
         add_run(exp_dir, run, trainer.epoch + 1, trainer.config)
         trainer.train()
     logging.info("%s: trained to epoch %d", exp_dir, trainer.epoch)
 
 
-def make_trainer(args: argparse.Namespace, free: Sequence[str]) -> Trainer:
-    """Model, data and losses of what ``args`` describes, before its first step.
+def prepare_process(device: str, num_threads: int, seed: int) -> torch.device:
+    """Global state of a training process: threads, denormal numbers, random generators.
 
-    Args:
-      args, free: as of :func:`train`.
+    Returns:
+      The device.
+    """
+    found = choose_device(device, num_threads)
+    # Denormal gradients slow CPUs down. numpy measures the limits of its types when first asked,
+    # and warns where denormals are flushed: ask before.
+    np.finfo(np.float32), np.finfo(np.float64)
+    torch.set_flush_denormal(True)
+    random.seed(seed)
+    torch.manual_seed(seed)
+    return found
+
+
+def read_inputs(args: argparse.Namespace) -> Inputs:
+    """Read tokens, teacher's features and corpus of a training.
+
     Raises:
       GmotError: an input is missing or does not fit the others.
     """
-    exp_dir = Path(args.exp_dir)
-    settings = get_system(args.system)
-    if args.final_sinkhorn is not None:
-        settings = replace(settings, final_sinkhorn=args.final_sinkhorn)
-    tokens = TokenTable.load(Path(args.lang_dir) / "tokens.txt")
-    tokenizer = TeacherTokenizer(args.teacher)
-    store = open_store(args, settings, tokenizer) if settings.learns_from_teacher else None
+    labels, tokenizer = read_labels(args.lang_dir, args.teacher)
+    store = open_store(args, tokenizer) if args.transfer.learns_from_teacher else None
     mean, std = load_cmvn(args.fbank_dir, args.prefix)
-    data = AsrDataModule.from_args(args)
-    texts = [cut.supervisions[0].text for cut in data.cuts(args.train_part)]
-    _check_tokens(texts, tokens, tokenizer, args)
-    teacher_dim = store.dim if store else None
-    if settings.transfer and store is None:  # an adapter that learns by CTC alone
-        teacher_dim = teacher_size(args.teacher).dim
-    shape = ModelConfig(
-        vocab_size=len(tokens),
-        num_features=len(mean),
-        d_model=args.d_model,
-        num_heads=args.num_heads,
-        ffn_dim=args.ffn_dim,
-        num_layers=args.num_layers,
-        kernel_size=args.kernel_size,
-        subsampling_channels=args.subsampling_channels,
-        dropout=args.dropout,
-        positions=args.positions,
-        teacher_dim=teacher_dim,
-        adapter_scale=settings.adapter_scale,
-    )
-    # What a resumed training must share with the one it goes on with.
-    config: Dict[str, Any] = {
-        "model": shape.to_dict(),
-        "system": asdict(settings),
-        "tokens": tokens.fingerprint,
-        "tokenizer": tokenizer.fingerprint,
-        "teacher": store.fingerprint if store else None,
-        "teacher_layer": _layer(store, args.teacher) if store else None,
-        # The mean and deviation of the features know them from any others.
-        "data": fingerprint(mean.tolist(), std.tolist(), *texts),
-        "options": {k: v for k, v in sorted(vars(args).items()) if k not in free},
-    }
-    if args.schedule == "cosine":  # it ends where the training does
-        config["options"]["num_epochs"] = args.num_epochs
+    data = AsrDataModule.from_config(args.fbank_dir, args.prefix, args.data, args.training.seed)
+    texts = [cut.supervisions[0].text for cut in data.cuts(args.train_split)]
+    labels.add(texts, args.lang_dir)
+    corpus = fingerprint(mean.tolist(), std.tolist(), *texts)
+    return Inputs(data, (mean, std), labels, tokenizer, store, corpus)
 
-    device = choose_device(args.device, args.num_threads)
-    # Gradients full of subnormal numbers make CPUs crawl. numpy measures the limits of its types
-    # when they are first asked for, and warns where it finds no subnormals: it is asked before.
-    np.finfo(np.float32), np.finfo(np.float64)
-    torch.set_flush_denormal(True)
-    random.seed(args.seed)
-    torch.manual_seed(args.seed)
-    model = CtcModel(shape, cmvn=(mean, std))
+
+def read_labels(lang_dir: str, teacher: str) -> tuple[Labels, TeacherTokenizer]:
+    tokens = TokenTable.load(Path(lang_dir) / "tokens.txt")
+    tokenizer = TeacherTokenizer(teacher)
+    return Labels(tokens, tokenizer.tokenize), tokenizer
+
+
+def make_trainer(args: argparse.Namespace, inputs: Inputs, device: torch.device) -> Trainer:
+    """Model, optimizer and data before the first step.
+
+    Initial values come from torch's global generator (:func:`prepare_process`).
+
+    Args:
+      args: options of ``local/train.py``.
+      inputs: of :func:`read_inputs`.
+      device: of the model.
+    Raises:
+      GmotError: nothing is left to train on, or ``--init-from`` does not fit.
+    """
+    exp_dir, labels = Path(args.exp_dir), inputs.labels
+    shape = model_config(args, inputs)
+    config = training_config(args, inputs, shape)
+    model = CtcModel(shape, cmvn=inputs.cmvn)
     if args.init_from:
-        its_tokens = args.init_lang_dir and TokenTable.load(Path(args.init_lang_dir) / "tokens.txt")
         path = exp_dir.parent / args.init_from
-        config["started_from"] = start_from(model, path, tokens, its_tokens or None)
-        logging.info("weights from %s", path)
+        config["started_from"] = initialize(model, path, labels.tokens, args.init_lang_dir)
     model.to(device)
     return Trainer(
         model,
-        settings,
-        TrainingOptions(
-            num_epochs=args.num_epochs,
-            base_lr=args.base_lr,
-            warmup_steps=args.warmup_steps,
-            schedule=args.schedule,
-            weight_decay=args.weight_decay,
-            clip_norm=args.clip_norm,
-            keep_last=args.keep_last,
-        ),
+        args.transfer,
+        args.training,
         config,
-        tokens,
-        tokenizer.tokenize,
-        data.train_dataloader(
-            args.train_part,
-            output_length,
-            lambda text: tokens.encode(tokenizer.tokenize(text)),
-            report=exp_dir / "excluded.txt",
+        labels,
+        inputs.data.train_dataloader(
+            args.train_split, output_length, labels, report=exp_dir / "excluded.txt"
         ),
-        data.eval_dataloader(args.dev_part),
-        store,
+        inputs.data.eval_dataloader(args.dev_split),
+        inputs.store,
         exp_dir,
     )
 
 
-def _millions(module: Optional[nn.Module]) -> float:
-    """Of parameters."""
+def model_config(args: argparse.Namespace, inputs: Inputs) -> ModelConfig:
+    """``--model.*`` with what lang folder, features, teacher and transfer determine."""
+    teacher_dim = inputs.store.dim if inputs.store else None
+    if args.transfer.has_adapter and inputs.store is None:  # an adapter that learns by CTC alone
+        teacher_dim = teacher_size(args.teacher).dim
+    return replace(
+        args.model,
+        vocab_size=len(inputs.labels.tokens),
+        num_features=len(inputs.cmvn[0]),
+        teacher_dim=teacher_dim,
+        adapter_scale=args.transfer.adapter_scale,
+    )
+
+
+def training_config(args: argparse.Namespace, inputs: Inputs, shape: ModelConfig) -> dict[str, Any]:
+    """Configuration in checkpoints; a resumed training must match it (training/state.py)."""
+    store = inputs.store
+    return {
+        "transfer": asdict(args.transfer),
+        "model": asdict(shape),
+        "training": asdict(args.training),
+        "data": asdict(args.data),
+        "prefix": args.prefix,
+        "train_split": args.train_split,
+        "dev_split": args.dev_split,
+        "tokens": inputs.labels.tokens.fingerprint,
+        "tokenizer": inputs.tokenizer.fingerprint,
+        "teacher": store.fingerprint if store else None,
+        "teacher_layer": _layer(store, args.teacher) if store else None,
+        "corpus": inputs.corpus,
+    }
+
+
+def initialize(model: CtcModel, path: Path, tokens: TokenTable, lang_dir: str | None) -> str:
+    """Initial weights from a checkpoint (``--init-from``); returns their fingerprint."""
+    checkpoint_tokens = TokenTable.load(Path(lang_dir) / "tokens.txt") if lang_dir else None
+    known_by = start_from(model, path, tokens, checkpoint_tokens)
+    logging.info("weights from %s", path)
+    return known_by
+
+
+def _millions(module: nn.Module | None) -> float:
+    """Parameters in millions."""
     return 0.0 if module is None else sum(p.numel() for p in module.parameters()) / 1e6
 
 
-def _layer(store: FeatureStore, teacher: str) -> Dict[str, int]:
-    """The layer of the features, and of how many."""
+def _layer(store: FeatureStore, teacher: str) -> dict[str, int]:
+    """Layer of the features, and number of layers."""
     return {"number": store.layer, "of": store.num_layers or teacher_size(teacher).num_layers}
 
 
-def open_store(
-    args: argparse.Namespace, settings: TransferSettings, tokenizer: TeacherTokenizer
-) -> FeatureStore:
+def open_store(args: argparse.Namespace, tokenizer: TeacherTokenizer) -> FeatureStore:
     """The teacher's features of ``--teacher-store``.
 
     Raises:
       GmotError: not given, of another layer than ``--teacher-layer``, of another tokenizer
         than that of ``--teacher``, or of a trained teacher where the control is trained.
     """
-    folder = args.teacher_store
+    folder, transfer = args.teacher_store, args.transfer
     if not folder:
-        raise GmotError("this system needs --teacher-store (made by stage 7).")
+        raise GmotError("--teacher-store is missing: this transfer learns from it (stage 7).")
     store = FeatureStore.open(folder)
-    if store.tokenizer is None:
-        logging.warning(
-            "%s: made by an earlier version, without its tokenizer's fingerprint: that it fits "
-            "--teacher %s is not checked. Run stage 7 again to have it checked.",
-            *(folder, args.teacher),
-        )
-    elif store.tokenizer != tokenizer.fingerprint:
+    if store.tokenizer != tokenizer.fingerprint:
         raise GmotError(
             f"{folder}: features of a teacher whose tokenizer is {store.tokenizer}, that of "
             f"--teacher {args.teacher} is {tokenizer.fingerprint}: labels and features would not "
@@ -190,25 +225,9 @@ def open_store(
             f"{folder}: features of layer {found['number']} of {found['of']}, --teacher-layer "
             f"asks for {wanted}. Run stage 7 again with that layer, or give the store's."
         )
-    if settings.random_teacher and not store.random_weights:
+    if transfer.random_teacher and not store.random_weights:
         raise GmotError(
-            f"{folder}: features of a teacher that was trained, but system '{settings.name}' is "
-            "the control, with random weights. Make its store by compute_teacher.py "
-            "--random-weights."
+            f"{folder}: features of a trained teacher, but transfer.random_teacher asks for one "
+            "with random weights. Make its store by compute_teacher.py --random-weights."
         )
     return store
-
-
-def _check_tokens(
-    texts: Iterable[str],
-    tokens: TokenTable,
-    tokenizer: TeacherTokenizer,
-    args: argparse.Namespace,
-) -> None:
-    """Raises GmotError if the tokens were not made from these texts by this teacher."""
-    strange = {p for text in texts for p in tokenizer.tokenize(text)} - set(tokens.symbols)
-    if strange:
-        raise GmotError(
-            f"{args.lang_dir}/tokens.txt lacks pieces of the training text: "
-            f"{sorted(strange)[:5]}. Give the --teacher of stage 4, or run stage 4 again."
-        )

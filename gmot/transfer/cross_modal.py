@@ -1,23 +1,22 @@
-"""HCM: a cross-modal encoder with Sinkhorn attention (arXiv 2309.16093).
+"""HCM: cross-modal encoder with Sinkhorn attention (arXiv 2309.16093).
 
-The tokens of a transcript enter a small encoder of their own, read the frames of some of the
-Conformer's blocks by Sinkhorn attention, and have to arrive at the teacher's features. The encoder
-and its matching are shared by all blocks (Fig. 2) and are dropped after training.
+A small encoder of the transcript's tokens attends to the frames of Conformer blocks by Sinkhorn
+attention and is trained to output the teacher's features. It is shared by all blocks (Fig. 2) and
+dropped after training.
 
-The paper leaves open, and ours are: a token embedding that is learned, over the recogniser's
-symbols; sinusoids for positions; one head; the cost of the attention, 1 - cos as in its sister
-papers; as target of every block the teacher's last layer; as the coupling of Eq. 10 that of the
-encoder's last layer, brought to mass 1 as in the sister papers (as written, Eq. 10 grows with
-the number of frames).
+Ours, where the paper is silent: a learned embedding of the CTC symbols; sinusoidal positions; one
+head; attention cost 1 - cos, as in the sister papers; the teacher's last layer as target of every
+block; in Eq. 10 the coupling of the encoder's last layer, normalised to mass 1 as in the sister
+papers (as written, Eq. 10 grows with the number of frames).
 """
 
 import math
-from typing import Any, NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gmot.graphs import unit, unit_distance
 from gmot.ot import TransportResult
 from gmot.ot.problem import (
     Checks,
@@ -26,11 +25,12 @@ from gmot.ot.problem import (
     check_positive,
     length_mask,
     no_autocast,
-    uniform_weights,
+    uniform_marginal,
 )
 from gmot.ot.result import Objective
+from gmot.transfer.config import TransferConfig
 from gmot.transfer.losses import TransferLoss, check_features, token_distances
-from gmot.transfer.systems import TransferSettings
+from gmot.transfer.sequence_graphs import unit, unit_distance
 
 
 def sinkhorn_attention(
@@ -38,20 +38,19 @@ def sinkhorn_attention(
 ) -> Tensor:
     """Attention weights by alternating normalisation (Eq. 11), in the log domain.
 
-    gamma_0 = exp(-C / epsilon); then rows (each token's weights over the frames) and columns
-    (each frame's over the tokens) are brought to sum 1 in turn, rows first. One normalisation of
-    C = -<z, h> is the attention of a transformer (Eq. 12, 13). Gradients go through all of them.
+    gamma_0 = exp(-C / epsilon); then rows (weights of a token over the frames) and columns (weights
+    of a frame over the tokens) are normalised to 1 in turn, rows first. One normalisation of
+    C = -<z, h> is the attention of a transformer (Eq. 12, 13). Gradients pass through all of them.
 
     Args:
-      cost: (N, L, T), tokens x frames; finite on padding too, where it has no effect.
-      token_mask, frame_mask: (N, L), (N, T), true within an utterance, which has at
-        least one of each.
-      epsilon: temperature; alpha of Eq. 11.
-      normalizations: how many; an iteration of Eq. 11 is two, and ends on columns.
+      cost: (N, L, T), tokens x frames; finite on padding.
+      token_mask, frame_mask: (N, L), (N, T), True = valid, at least one each per utterance.
+      epsilon: temperature, alpha of Eq. 11.
+      normalizations: two per iteration of Eq. 11, which ends on columns.
     Returns:
-      gamma, (N, L, T), exactly zero on padding.
+      gamma (N, L, T), exactly zero on padding.
     Raises:
-      ValueError: epsilon or normalizations below what makes sense.
+      ValueError: epsilon or normalizations not positive.
     """
     check_positive(epsilon, "epsilon")
     check_iterations(normalizations, "normalizations")
@@ -67,12 +66,12 @@ def sinkhorn_attention(
 
 
 class Matching(NamedTuple):
-    """What a layer of the encoder makes.
+    """Output of a layer of the encoder.
 
     Attributes:
       tokens: (N, L, D) Z_i.
-      gamma: (N, L, T) its attention weights.
-      cost: (N, L, T) what they were made from.
+      gamma: (N, L, T) attention weights.
+      cost: (N, L, T) their cost.
     """
 
     tokens: Tensor
@@ -81,11 +80,11 @@ class Matching(NamedTuple):
 
 
 class CrossModalLayer(nn.Module):
-    """Sinkhorn attention to the frames, then a linear layer, each added and normalised (Eq. 4, 5).
+    """Sinkhorn attention to the frames and a linear layer, each with residual and norm (Eq. 4, 5).
 
     Args:
       width: D.
-      epsilon, iterations: of the attention; an iteration is two normalisations.
+      epsilon, iterations: temperature and iterations (two normalisations each) of the attention.
     """
 
     def __init__(self, width: int, epsilon: float, iterations: int):
@@ -98,7 +97,7 @@ class CrossModalLayer(nn.Module):
     def forward(
         self, z: Tensor, h: Tensor, units: Tensor, token_mask: Tensor, frame_mask: Tensor
     ) -> Matching:
-        """z (N, L, D), h (N, T, D) and its unit vectors; masks as in the attention."""
+        """z (N, L, D), h (N, T, D) and its unit vectors, masks True = valid."""
         cost = unit_distance(unit(z), units)
         gamma = sinkhorn_attention(cost, token_mask, frame_mask, self.epsilon, 2 * self.iterations)
         z = self.norm_attention(z + torch.bmm(gamma, h))  # Eq. 8
@@ -106,13 +105,13 @@ class CrossModalLayer(nn.Module):
 
 
 class CrossModalEncoder(nn.Module):
-    """From tokens and frames to vectors in the teacher's space (Eq. 3).
+    """Encoder of tokens and frames into the teacher's space (Eq. 3).
 
     Args:
-      vocab_size: symbols of the recogniser; [CLS] and [SEP] are added to them.
-      width: of the teacher's features, D.
+      vocab_size: CTC symbols; [CLS] and [SEP] are added.
+      width: D, width of the teacher's features.
       num_layers: M_t.
-      epsilon, iterations: of the attention.
+      epsilon, iterations: see :class:`CrossModalLayer`.
     """
 
     def __init__(
@@ -166,69 +165,73 @@ class CrossModalTransfer(nn.Module):
     """HCM's losses, summed over blocks (Eq. 7, 10 and the sums of Eq. 16).
 
     Args:
-      settings: of the system.
+      config: of the system.
       vocab_size: symbols of the recogniser.
       d_teacher: width of the teacher's features.
     """
 
-    def __init__(self, settings: TransferSettings, vocab_size: int, d_teacher: int):
+    def __init__(self, config: TransferConfig, vocab_size: int, d_teacher: int):
         super().__init__()
-        self.settings = settings
+        self.config = config
         self.encoder = CrossModalEncoder(
             vocab_size,
             d_teacher,
-            settings.cross_modal_layers,
-            settings.beta,  # of Eq. 11 and of Eq. 10: both are called alpha
-            settings.sinkhorn_iterations,
+            config.cross_modal_layers,
+            config.beta,  # of Eq. 11 and of Eq. 10: both are called alpha
+            config.sinkhorn_iterations,
         )
 
-    def taps(self, num_layers: int) -> Tuple[int, ...]:
-        """The blocks that are matched, counted from 1, the last of them among them."""
-        step = self.settings.block_step or num_layers
+    def layers(self, num_layers: int) -> tuple[int, ...]:
+        """Conformer blocks whose frames are matched, counted from 1; always includes the last."""
+        step = self.config.block_step or num_layers
         return tuple(range(num_layers, 0, -step))[::-1]
 
     def forward(
         self,
         blocks: Sequence[Tensor],
-        lens: Any,
+        h_lengths: Any,
         z: Tensor,
-        z_lens: Any,
+        z_lengths: Any,
         labels: Sequence[Sequence[int]],
     ) -> TransferLoss:
         """Match the frames of each block with the tokens.
 
         Args:
-          blocks: (N, T, D) of each tapped block, H_i of Eq. 2; what lies beyond the
-            lengths must be finite and has no effect.
-          lens: (N,) frames.
-          z: (N, L, D) teacher's features, [CLS] and [SEP] included.
-          z_lens: (N,), two more than there are labels.
-          labels: of each utterance, without special tokens.
+          blocks: (N, T, D) per block, H_i of Eq. 2; padding must be finite.
+          h_lengths: (N,) frames.
+          z: (N, L, D) teacher features, [CLS] and [SEP] included.
+          z_lengths: (N,), two more than labels.
+          labels: per utterance, without special tokens.
         Returns:
-          Losses per utterance, sums over the blocks, float32 (float64 when given),
-          whatever the autocast. ``result`` is that of the last block: its plan is the
-          last layer's coupling, brought to mass 1 and turned to frames x tokens.
+          Losses per utterance, summed over blocks, in float32 (float64 for float64 inputs), without
+          autocast. ``result`` belongs to the last block; its plan is the coupling of the encoder's
+          last layer, normalised to mass 1, frames x tokens.
         Raises:
-          ValueError: naming the argument and the item.
+          ValueError: invalid input; names argument and item.
         """
         count, utterances = len(blocks), z.size(0)
         h, z = check_features(torch.cat(tuple(blocks)), z.repeat(count, 1, 1))
-        lens, z_lens = self._lengths(h, lens, z, z_lens, labels, count)
+        h_lengths, z_lengths = self._lengths(h, h_lengths, z, z_lengths, labels, count)
         ids = self.encoder.token_ids(labels, z.size(1), z.device)
-        token_mask, frame_mask = length_mask(z_lens, z.size(1)), length_mask(lens, h.size(1))
+        token_mask, frame_mask = (
+            length_mask(z_lengths, z.size(1)),
+            length_mask(h_lengths, h.size(1)),
+        )
         with no_autocast(h.device):
             tokens, gamma, cost = self.encoder(ids, h, token_mask, frame_mask)
-        every_token = self.settings.alignment_tokens == "all"
-        alignment, alignment_mean = token_distances(tokens, z, z_lens, every_token)
+        every_token = self.config.alignment_tokens == "all"
+        alignment, alignment_mean = token_distances(tokens, z, z_lengths, every_token)
 
         plan = gamma / gamma.sum((1, 2), keepdim=True)
         node = (plan * cost).sum((1, 2))
         # x log x without its infinite slope at 0, where padding lies.
         entropy = (plan * plan.clamp_min(torch.finfo(plan.dtype).tiny).log()).sum((1, 2))
-        value = node + self.settings.beta * entropy
-        error = (plan.sum(2) - uniform_weights(z_lens, z.size(1), plan.dtype)).abs().sum(1)
-        error = error + (plan.sum(1) - uniform_weights(lens, h.size(1), plan.dtype)).abs().sum(1)
-        transport = value if self.settings.entropy_in_value else node
+        value = node + self.config.beta * entropy
+        error = (plan.sum(2) - uniform_marginal(z_lengths, z.size(1), plan.dtype)).abs().sum(1)
+        error = error + (
+            plan.sum(1) - uniform_marginal(h_lengths, h.size(1), plan.dtype)
+        ).abs().sum(1)
+        transport = value if self.config.entropy_in_value else node
 
         def over_blocks(loss: Tensor) -> Tensor:
             return loss.view(count, utterances).sum(0)
@@ -240,7 +243,7 @@ class CrossModalTransfer(nn.Module):
         result = TransportResult(
             plan=last_block(plan).detach().transpose(1, 2),
             marginal_error=last_block(error).detach(),
-            iterations=torch.full_like(last_block(lens), self.settings.sinkhorn_iterations),
+            iterations=torch.full_like(last_block(h_lengths), self.config.sinkhorn_iterations),
             objective=lambda: Objective(*(last_block(part) for part in parts)),
         )
         return TransferLoss(
@@ -250,23 +253,23 @@ class CrossModalTransfer(nn.Module):
     def _lengths(
         self,
         h: Tensor,
-        lens: Any,
+        h_lengths: Any,
         z: Tensor,
-        z_lens: Any,
+        z_lengths: Any,
         labels: Sequence[Sequence[int]],
         count: int,
-    ) -> Tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         """Frames and tokens of the utterances of all blocks, (K N,) each, checked."""
         checks, utterances = Checks(), z.size(0) // count
-        lens = check_lengths(lens, "lens", utterances, h.size(1), h.device, checks)
-        z_lens = check_lengths(z_lens, "z_lens", utterances, z.size(1), z.device, checks)
+        h_lengths = check_lengths(h_lengths, "h_lengths", utterances, h.size(1), h.device, checks)
+        z_lengths = check_lengths(z_lengths, "z_lengths", utterances, z.size(1), z.device, checks)
         expected = torch.tensor([len(ids) + 2 for ids in labels], device=z.device)
-        if expected.shape != z_lens.shape:
+        if expected.shape != z_lengths.shape:
             raise ValueError(f"labels: of {len(labels)} utterances, expected {utterances}.")
-        checks.add(expected != z_lens, "labels: item {item} has not two less than z_lens.")
+        checks.add(expected != z_lengths, "labels: item {item} has not two less than z_lengths.")
         for name, x in (("blocks", h), ("z", z)):
             bad = ~torch.isfinite(x.detach().square().sum((1, 2)))
             bad = bad.view(count, utterances).any(0)
             checks.add(bad, f"{name}: item {{item}} has NaN, infinite or huge values.")
         checks.raise_if_any()
-        return lens.repeat(count), z_lens.repeat(count)
+        return h_lengths.repeat(count), z_lengths.repeat(count)

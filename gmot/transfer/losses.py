@@ -1,32 +1,30 @@
-"""The losses of knowledge transfer: alignment, transport, and their weighting with CTC."""
+"""Losses of knowledge transfer: alignment, transport, and their combination with CTC."""
 
 from dataclasses import dataclass
-from typing import Any, Tuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gmot.graphs import positional_cost, unit, unit_distance, unit_edges
 from gmot.ot import TransportResult, fused_gromov_wasserstein, sinkhorn
-from gmot.ot.problem import Checks, check_choice, check_lengths, no_autocast
+from gmot.ot.problem import Checks, check_lengths, no_autocast
+from gmot.transfer.config import TransferConfig
 from gmot.transfer.final_sinkhorn import final_sinkhorn
-from gmot.transfer.systems import TransferSettings
-
-ALIGNMENT_REDUCTIONS = ("sum", "mean")
+from gmot.transfer.sequence_graphs import make_edges, positional_cost, unit, unit_distance
 
 
 @dataclass(frozen=True)
 class TransferLoss:
-    """The losses of each utterance.
+    """Losses per utterance.
 
     Attributes:
-      alignment: (N,) Eq. 16, summed over the tokens between [CLS] and [SEP] (over all
-        if the system says so); 0 if there is none.
-      alignment_mean: (N,) the same per token, in [0, 2] (of HCM, a sum over blocks).
+      alignment: (N,) Eq. 16, sum over the tokens between [CLS] and [SEP] (or over all tokens); 0
+        without tokens.
+      alignment_mean: (N,) mean over the tokens, in [0, 2] (HCM: sum over blocks).
       transport: (N,) Eq. 12, (1 - alpha) node + alpha edge with the paper's alpha; with
-        ``entropy_in_value`` all of what Sinkhorn minimises. Entropy and penalties of the
-        marginals depend on the plan alone, which is held: the gradient lacks nothing.
-      result: plan and solver's values.
+        ``entropy_in_value`` the objective of Sinkhorn. Entropy and penalties depend on the plan
+        alone, which is constant: they add no gradient.
+      result: plan and values of the solver.
     """
 
     alignment: Tensor
@@ -36,156 +34,153 @@ class TransferLoss:
 
 
 def transport_loss(
-    h: Tensor, z: Tensor, h_lens: Any, z_lens: Any, settings: TransferSettings
+    h: Tensor, z: Tensor, h_lengths: Any, z_lengths: Any, config: TransferConfig
 ) -> TransferLoss:
     """Match acoustic and linguistic graphs (GM-OT, arXiv 2505.13079, Eq. 6-16, and its family).
 
-    The plan is held unless ``settings.plan_gradient`` says otherwise: features get their
-    gradient through the costs and edges at the plan, and through Z~ = P^T H.
+    With ``plan_gradient`` "detach" the plan is constant: features get their gradient through the
+    costs and edges at the plan, and through Z~ = P^T H.
 
     Args:
-      h: (N, T, D) acoustic nodes (FC2's output), any floating type; what lies
-        beyond the lengths must be finite and has no effect.
-      z: (N, L, D) teacher's features, [CLS] and [SEP] included.
-      h_lens, z_lens: (N,) integers.
-      settings: of the system.
+      h: (N, T, D) acoustic nodes (FC2), any floating type; padding must be finite.
+      z: (N, L, D) teacher features, [CLS] and [SEP] included.
+      h_lengths, z_lengths: (N,) integers.
+      config: transfer settings.
     Returns:
-      Losses per utterance, float32 (float64 when given), whatever the autocast.
+      Losses per utterance, in float32 (float64 for float64 inputs), without autocast.
     Raises:
-      ValueError: naming the argument and the item.
+      ValueError: invalid input; names argument and item.
     """
     h, z = check_features(h, z)
     checks = Checks()
-    h_lens = check_lengths(h_lens, "h_lens", h.size(0), h.size(1), h.device, checks)
-    z_lens = check_lengths(z_lens, "z_lens", z.size(0), z.size(1), h.device, checks)
+    h_lengths = check_lengths(h_lengths, "h_lengths", h.size(0), h.size(1), h.device, checks)
+    z_lengths = check_lengths(z_lengths, "z_lengths", z.size(0), z.size(1), h.device, checks)
     for name, x in (("h", h), ("z", z)):
         bad = ~torch.isfinite(x.detach().abs().amax((1, 2)))
         checks.add(bad, f"{name}: item {{item}} has NaN or infinite values.")
     checks.raise_if_any()
 
-    result = _transport(h, z, h_lens, z_lens, settings)
+    result = _transport(h, z, h_lengths, z_lengths, config)
     alignment, alignment_mean = alignment_loss(
-        result.plan, h, z, z_lens, settings.alignment_tokens == "all"
+        result.plan, h, z, z_lengths, config.alignment_tokens == "all"
     )
-    if settings.entropy_in_value:
+    if config.entropy_in_value:
         transport = result.value
     else:
-        transport = (1 - settings.alpha) * result.node + settings.alpha * result.edge
+        transport = (1 - config.alpha) * result.node + config.alpha * result.edge
     return TransferLoss(alignment, alignment_mean, transport, result)
 
 
 def _transport(
-    h: Tensor, z: Tensor, h_lens: Tensor, z_lens: Tensor, settings: TransferSettings
+    h: Tensor, z: Tensor, h_lengths: Tensor, z_lengths: Tensor, config: TransferConfig
 ) -> TransportResult:
     h, z = unit(h), unit(z)
     node_cost = unit_distance(h, z)
-    if settings.positional is not None:
+    if config.positional is not None:
         node_cost = node_cost + positional_cost(
-            settings.positional, h_lens, z_lens, h.size(1), z.size(1), settings.rho, h.dtype
+            config.positional, h_lengths, z_lengths, h.size(1), z.size(1), config.rho, h.dtype
         )
-    reach_a, reach_b = settings.solver_reaches
-    shared = {
-        "lengths_a": h_lens,
-        "lengths_b": z_lens,
+    reach_a, reach_b = config.solver_reaches
+    shared: dict[str, Any] = {
+        "lengths_a": h_lengths,
+        "lengths_b": z_lengths,
         "reach_a": reach_a,
         "reach_b": reach_b,
-        "tolerance": settings.tolerance,
-        "plan_gradient": settings.plan_gradient,
-        "backend": settings.backend,
+        "tolerance": config.tolerance,
+        "plan_gradient": config.plan_gradient,
+        "backend": config.backend,
     }
-    if settings.alpha == 0:
-        # Without edges the loop's cost is constant: T proximal steps are one Sinkhorn at
-        # epsilon / T, and further projected gradient steps change nothing.
-        proximal = settings.method == "proximal" and not settings.final_sinkhorn
-        steps = settings.max_outer if proximal else 1
+    if config.alpha == 0:
+        # Without edges the cost is constant: T proximal steps are one Sinkhorn at epsilon / T, and
+        # projected gradient converges in one step.
+        proximal = config.method == "proximal" and not config.final_sinkhorn
+        steps = config.max_outer if proximal else 1
         return sinkhorn(
             node_cost,
-            epsilon=settings.epsilon / steps,
-            max_iterations=settings.max_outer * settings.max_inner,
-            # Unrolled iterations have to lead all the way from their start.
-            newton_steps=0 if settings.plan_gradient == "unroll" else settings.newton_steps,
+            epsilon=config.epsilon / steps,
+            max_iterations=config.max_outer * config.max_inner,
+            # Unrolled iterations must start at zero potentials.
+            newton_steps=0 if config.plan_gradient == "unroll" else config.newton_steps,
             **shared,
         )
-    edges = unit_edges(settings.edges, h, h_lens), unit_edges(settings.edges, z, z_lens)
+    edges = make_edges(config.edges, h, h_lengths), make_edges(config.edges, z, z_lengths)
     result = fused_gromov_wasserstein(
         node_cost,
         *edges,
-        alpha=settings.solver_alpha,
-        epsilon=settings.epsilon,
-        method=settings.method,
-        max_outer=settings.max_outer,
-        max_inner=settings.max_inner,
+        edge_weight=config.solver_alpha,
+        epsilon=config.epsilon,
+        method=config.method,
+        max_outer=config.max_outer,
+        max_inner=config.max_inner,
         **shared,
     )
-    if settings.final_sinkhorn:
-        return final_sinkhorn(result.plan, node_cost, *edges, settings, shared)
+    if config.final_sinkhorn:
+        return final_sinkhorn(result.plan, node_cost, *edges, config, shared)
     return result
 
 
-def combine(ctc: Tensor, transfer: TransferLoss, settings: TransferSettings) -> Tensor:
-    """Eq. 18: lambda L_CTC + (1 - lambda) (L_align + L_FGWD), averaged over utterances.
+def combine(ctc: Tensor, transfer: TransferLoss, config: TransferConfig) -> Tensor:
+    """Eq. 18: lambda L_CTC + (1 - lambda) (L_align + L_FGWD), mean over utterances.
 
-    The papers leave the reduction open; ours: each loss is that of an utterance (CTC summed over
-    its labels, as ``ctc_loss`` gives it with reduction "none"; alignment by
-    ``settings.alignment_reduction``), and every utterance counts the same.
+    The papers leave the reduction open. Ours: losses per utterance (CTC summed over labels, as
+    ``ctc_loss`` with reduction "none"; alignment by ``alignment_reduction``), equal weights.
 
     Args:
       ctc: (N,).
-      transfer: of the same utterances.
-      settings: of the system.
+      transfer: losses of the same utterances.
+      config: transfer settings.
     Returns:
-      The loss to minimise, a scalar.
+      Scalar loss.
     Raises:
-      ValueError: shapes that do not fit, an unknown reduction.
+      ValueError: shapes that differ.
     """
-    check_choice(settings.alignment_reduction, "alignment_reduction", ALIGNMENT_REDUCTIONS)
     if ctc.shape != transfer.transport.shape:
         raise ValueError(
-            f"ctc: expected one loss an utterance, {tuple(transfer.transport.shape)}; found "
+            f"ctc: expected one loss per utterance, {tuple(transfer.transport.shape)}; found "
             f"{tuple(ctc.shape)}."
         )
-    summed = settings.alignment_reduction == "sum"
+    summed = config.alignment_reduction == "sum"
     alignment = transfer.alignment if summed else transfer.alignment_mean
-    weight = settings.ctc_weight
+    weight = config.ctc_weight
     return (weight * ctc + (1 - weight) * (alignment + transfer.transport)).mean()
 
 
 def alignment_loss(
-    plan: Tensor, h: Tensor, z: Tensor, z_lens: Tensor, every_token: bool = False
-) -> Tuple[Tensor, Tensor]:
+    plan: Tensor, h: Tensor, z: Tensor, z_lengths: Tensor, every_token: bool = False
+) -> tuple[Tensor, Tensor]:
     """Eq. 16: 1 - cos(z~_j, z_j), z~ = P^T H.
 
     Args:
       plan: (N, T, L), zero on padding.
       h: (N, T, D).
       z: (N, L, D).
-      z_lens: (N,).
-      every_token: [CLS] and [SEP] too (UOT, arXiv 2509.05609, Eq. 11).
+      z_lengths: (N,).
+      every_token: include [CLS] and [SEP] (UOT, arXiv 2509.05609, Eq. 11).
     Returns:
-      Sum over the tokens of an utterance, (N,), and mean over them.
+      Sum and mean over the tokens of an utterance, (N,) each.
     """
     with no_autocast(h.device):
         moved = torch.bmm(plan.transpose(1, 2), h)
-    return token_distances(moved, z, z_lens, every_token)
+    return token_distances(moved, z, z_lengths, every_token)
 
 
 def token_distances(
-    moved: Tensor, z: Tensor, z_lens: Tensor, every_token: bool = False
-) -> Tuple[Tensor, Tensor]:
-    """1 - cos(moved_j, z_j) of each token (N, L, D): sum and mean of an utterance, (N,)."""
+    moved: Tensor, z: Tensor, z_lengths: Tensor, every_token: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Sum and mean over tokens of 1 - cos(moved_j, z_j), (N, L, D) -> (N,) each."""
     cosine = (unit(moved) * unit(z)).sum(2)
     positions = torch.arange(z.size(1), device=z.device)
     ends = 0 if every_token else 1
-    counted = (positions >= ends) & (positions < z_lens.unsqueeze(1) - ends)
+    counted = (positions >= ends) & (positions < z_lengths.unsqueeze(1) - ends)
     total = ((1 - cosine) * counted).sum(1)
     return total, total / counted.sum(1).clamp_min(1)
 
 
-def check_features(h: Tensor, z: Tensor) -> Tuple[Tensor, Tensor]:
-    """Both in float32 or float64.
+def check_features(h: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Features as float32, or float64 if both are.
 
     Raises:
-      ValueError: wrong shapes, types or devices.
+      ValueError: invalid shapes, types or devices.
     """
     for name, x in (("h", h), ("z", z)):
         if x.dim() != 3 or not x.is_floating_point():

@@ -1,50 +1,49 @@
-"""One interface to the losses of all systems, with or without parameters of their own."""
+"""Transfer losses as modules with one interface."""
 
-from typing import Any, Sequence, Tuple, Union
+from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
+from gmot.transfer.config import TransferConfig
 from gmot.transfer.cross_modal import CrossModalTransfer
 from gmot.transfer.losses import TransferLoss, transport_loss
-from gmot.transfer.systems import TransferSettings
 
 
 class TransportTransfer(nn.Module):
-    """:func:`transport_loss` of the last block's frames; it has no parameters."""
+    """:func:`transport_loss` of the last block, without parameters."""
 
-    def __init__(self, settings: TransferSettings):
+    def __init__(self, config: TransferConfig):
         super().__init__()
-        self.settings = settings
+        self.config = config
 
-    def taps(self, num_layers: int) -> Tuple[int, ...]:
-        """The block that is matched: the last."""
+    def layers(self, num_layers: int) -> tuple[int, ...]:
+        """Conformer blocks whose frames are matched, counted from 1: the last."""
         return (num_layers,)
 
     def forward(
         self,
         blocks: Sequence[Tensor],
-        lens: Any,
+        h_lengths: Any,
         z: Tensor,
-        z_lens: Any,
+        z_lengths: Any,
         labels: Sequence[Sequence[int]],
     ) -> TransferLoss:
-        """As :meth:`CrossModalTransfer.forward`; the labels are of no use here."""
+        """Arguments of :meth:`CrossModalTransfer.forward`; ``labels`` is unused."""
         (h,) = blocks
-        return transport_loss(h, z, lens, z_lens, self.settings)
+        return transport_loss(h, z, h_lengths, z_lengths, self.config)
 
 
 def make_objective(
-    settings: TransferSettings, vocab_size: int, d_teacher: int
-) -> Union[TransportTransfer, CrossModalTransfer]:
-    """The module that computes a system's transfer losses in training.
-
-    Its ``taps(num_layers)`` are the blocks of the Conformer whose frames it is called with.
+    config: TransferConfig, vocab_size: int, d_teacher: int
+) -> TransportTransfer | CrossModalTransfer:
+    """Module of the transfer losses (training only).
 
     Args:
-      settings: of a system with transfer.
-      vocab_size: symbols of the recogniser.
+      config: objective "transport" or "cross_modal".
+      vocab_size: CTC symbols.
       d_teacher: width of the teacher's features.
     """
-    if settings.objective == "cross_modal":
-        return CrossModalTransfer(settings, vocab_size, d_teacher)
-    return TransportTransfer(settings)
+    if config.objective == "cross_modal":
+        return CrossModalTransfer(config, vocab_size, d_teacher)
+    return TransportTransfer(config)

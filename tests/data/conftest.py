@@ -7,7 +7,7 @@ from audio import write_part
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Parts train (6 utterances of 0.5 to 1.5 s) and dev (3)."""
+    """Splits train (6 utterances of 0.5 to 1.5 s) and dev (3)."""
     folder = tmp_path / "corpus"
     write_part(folder / "train", np.linspace(0.5, 1.5, 6), prefix="t")
     write_part(folder / "dev", [0.7, 1.0, 0.5], prefix="d")
@@ -16,7 +16,7 @@ def corpus(tmp_path):
 
 @pytest.fixture
 def fbank(corpus, tmp_path):
-    """The fbank folder of ``corpus``, training part at three speeds."""
+    """The fbank folder of ``corpus``, training split at three speeds."""
     from gmot.data.features import compute_fbank
     from gmot.data.manifests import prepare_manifests
 

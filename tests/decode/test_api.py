@@ -2,189 +2,180 @@ import math
 
 import pytest
 import torch
-from toy import LEXICON, TOKENS, WORDS, language_model, log_probs
+from toy import (
+    TOKENS,
+    WORDS,
+    CharacterModel,
+    compile_all,
+    greedy_texts,
+    language_model,
+    log_probs,
+    make_decoder,
+    token_ids,
+    viterbi,
+)
 
 from gmot.common import GmotError
-from gmot.decode import graphs as graphs_module
-from gmot.decode import lattice
-from gmot.decode.api import Decoder
-from gmot.decode.grammar import compile_g
-from gmot.decode.greedy import ctc_greedy_search
+from gmot.decode import lattice, rescoring
+from gmot.decode.fsa_graphs import save_graph
 from gmot.decode.k2_import import k2_available
-from gmot.decode.methods import METHODS, graphs_needed, weightings
-from gmot.scoring import score
-from gmot.text.tokens import TokenTable, pieces_to_text
+from gmot.decode.methods import METHODS, graphs_needed, select_methods
+from gmot.evaluation.scoring import score
+from gmot.text.tokens import TokenTable
 
 LENS = torch.tensor([9, 2, 7, 0, 5])
 WIDE = dict(search_beam=1000.0, output_beam=30.0, max_active_states=100000)
+SCALES = {"lm": 0.4, "plm": 0.3, "graph": 0.6}
+ALL = list(METHODS)
+WITH_HLG = [name for name in METHODS if "HLG.pt" in METHODS[name].graphs]
+RESCORING = [name for name in METHODS if "G.pt" in METHODS[name].graphs]
 
 
-class CharacterModel:
-    """A stand-in for a masked language model: any function of the text will do."""
-
-    def score(self, texts):
-        texts = [text.replace(" ", "") for text in texts]
-        return [-abs(len(text) - 6.0) - 0.1 * text.count("x1") for text in texts]
+def candidates(decoder, x, lengths, **options):
+    return decoder(x, lengths, **options).candidates
 
 
-def compile_all(folder, order=2, rescore_order=3):
-    arpa = language_model(folder, order)[1]
-    larger = language_model(folder, rescore_order)[1]
-    hlg = graphs_module.compile_hlg(LEXICON, TOKENS, WORDS, arpa)
-    graphs_module.save_graph(folder / "H.pt", graphs_module.compile_h(len(TOKENS)), TOKENS)
-    graphs_module.save_graph(folder / "HLG.pt", hlg, TOKENS, WORDS)
-    graphs_module.save_graph(folder / "G.pt", compile_g(WORDS, larger), None, WORDS)
-    return folder
-
-
-@pytest.fixture
-def graphs(tmp_path):
-    pytest.importorskip("k2")
-    return compile_all(tmp_path)
-
-
-def decoder(methods, folder, **options):
-    return Decoder(methods, TOKENS, folder, WORDS, plm=CharacterModel(), **options)
-
-
-def greedy(x, lens):
-    return [pieces_to_text(TOKENS.decode(ids)) for ids in ctc_greedy_search(x, lens)]
+def scaled(decoder, scale):
+    return decoder.graphs.scaled_hlg(scale)
 
 
 def test_greedy_texts():
     x = log_probs(5, 9)
-    found = Decoder(["ctc-greedy-search"], TOKENS)
-    assert found.texts(x, LENS) == {"ctc-greedy-search": greedy(x, LENS)}
-    assert found.counts.empty == {"ctc-greedy-search": 0}
-    assert found.seconds["ctc-greedy-search"] > 0
+    found = make_decoder(["ctc-greedy-search"])
+    assert found.texts(x, LENS) == {"ctc-greedy-search": greedy_texts(x, LENS)}
+    result = found(x, LENS)
+    assert result.no_path == {"ctc-greedy-search": 0} and result.seconds["ctc-greedy-search"] > 0
 
 
 def test_h_best_path_equals_greedy_search(graphs):
+    found = make_decoder(["ctc-decoding"], graphs)
     for seed in range(5):
         x = log_probs(5, 9, seed=seed)
-        found = decoder(["ctc-decoding"], graphs)
-        assert found.texts(x, LENS)["ctc-decoding"] == greedy(x, LENS)
-        assert found.counts.empty == {"ctc-decoding": 0}
+        assert found.texts(x, LENS)["ctc-decoding"] == greedy_texts(x, LENS)
+        assert found(x, LENS).no_path == {"ctc-decoding": 0}
 
 
-def test_one_best_gives_the_words_and_may_be_split(graphs):
+def test_one_best_gives_words_also_in_sub_batches(graphs):
     x = log_probs(5, 9)
-    found = decoder(["1best"], graphs, hlg_scale=1.0)
+    found = make_decoder(["1best"], graphs, hlg_scale=1.0)
     texts = found.texts(x, LENS)
-    paths = lattice.search(x, LENS, found.graphs.hlg).one_best()
+    paths = lattice.search(x, LENS, scaled(found, 1.0)).one_best()
     assert texts["1best"] == ["".join(WORDS.decode(ids)) for ids in paths]
     assert any(len(ids) > 1 for ids in paths)
-    # So little memory that each utterance is searched by itself, if with all its states.
-    found.search_memory = 1.5e-9 * found.graphs.bytes_of(10000, 9)
-    assert len(found._splits(LENS)) == 5
-    assert found.texts(x, LENS) == texts
-    assert found.counts.narrowed == []
+    # Memory for one utterance at a time, with all active states.
+    memory = 1.5e-9 * found.graphs.search_bytes(10000, 9)
+    found = make_decoder(["1best"], graphs, hlg_scale=1.0, search_memory=memory)
+    assert len(found.graphs.sub_batches(LENS.tolist(), 10000, memory)) == 5
+    assert found.texts(x, LENS) == texts and found(x, LENS).reduced_states == []
 
 
-def test_a_search_is_narrowed_to_the_memory_there_is(graphs, caplog):
+def test_the_hlg_scale_is_an_argument_of_the_call(graphs):
+    """Calls with other scales, or by other decoders, leave no trace."""
+    x = log_probs(5, 9, seed=2, scale=0.5)
+    apart = {
+        scale: make_decoder(["1best", "nbest"], graphs, hlg_scale=scale).texts(x, LENS)
+        for scale in (0.02, 0.5, 3.0)
+    }
+    found = make_decoder(["1best", "nbest"], graphs)
+    for scale in (3.0, 0.02, 0.5, 3.0):
+        assert found.texts(x, LENS, scale) == apart[scale]
+    assert apart[0.02] != apart[3.0]
+
+
+def test_active_states_are_reduced_to_the_memory(graphs):
     x = log_probs(5, 9)
-    found = decoder(["1best"], graphs, hlg_scale=1.0)
-    wide = found.texts(x, LENS)
-    few = 6
-    found.search_memory = 1.0001e-9 * found.graphs.bytes_of(few, 9)
-    for rows, beams in found._splits(LENS):
-        assert rows.stop - rows.start == 1
-        assert few <= beams["max_active_states"] < 10000
-    found.reset()
+    found = make_decoder(["1best"], graphs, hlg_scale=1.0)
+    wide, few = found.texts(x, LENS), 6
+    memory = 1.0001e-9 * found.graphs.search_bytes(few, 9)
+    for rows, states in found.graphs.sub_batches(LENS.tolist(), 10000, memory):
+        assert rows.stop - rows.start == 1 and few <= states < 10000
+    found = make_decoder(["1best"], graphs, hlg_scale=1.0, search_memory=memory)
+    reduced = found(x, LENS).reduced_states
+    assert len(reduced) == 5 and min(reduced) == few
     narrow = found.texts(x, LENS)
-    assert len(found.counts.narrowed) == 5 and min(found.counts.narrowed) == few
-    assert caplog.text.count("--search-memory") == 2  # once since each reset
     assert narrow.keys() == wide.keys() and all(narrow["1best"][i] for i in (0, 2, 4))
 
 
 def test_active_states_depend_on_the_own_length_alone(graphs):
     """A function of frames and settings, whatever else is in the batch."""
-    found = decoder(["1best"], graphs).graphs
+    found = make_decoder(["1best"], graphs).graphs
     lens = [9, 300, 2, 0, 120, 300, 40, 80]
     for gigabytes in (6, 3e-3, 7e-4, 1e-4, 1e-9):
-        expected = [found.max_states(10000, n, gigabytes) for n in lens]
+        expected = [found.affordable_states(10000, n, gigabytes) for n in lens]
         if gigabytes == 1e-9:
             assert expected == [2] * len(lens)
         for order in (lens, lens[::-1], sorted(lens), lens[3:]):
-            splits = found.splits(order, 10000, gigabytes)
-            rows = [row for part, _ in splits for row in range(part.start, part.stop)]
+            batches = found.sub_batches(order, 10000, gigabytes)
+            rows = [row for part, _ in batches for row in range(part.start, part.stop)]
             assert rows == list(range(len(order)))
-            for part, states in splits:
-                for n in order[part]:
-                    assert states == expected[lens.index(n)]
+            for part, states in batches:
+                assert all(states == expected[lens.index(n)] for n in order[part])
                 if part.stop - part.start > 1:
-                    size = len(order[part]) * found.bytes_of(states, max(order[part]))
+                    size = len(order[part]) * found.search_bytes(states, max(order[part]))
                     assert size <= gigabytes * 1e9
                 assert states == 10000 or part.stop - part.start == 1
 
 
 @pytest.mark.parametrize("memory", [6, 7e-4, 6.4e-4, 1e-4])
 def test_texts_do_not_depend_on_batches_whatever_the_memory(graphs, memory):
-    """The faults of narrowing by the padded length of a batch: other results with other mates."""
+    """Active states are not reduced by the padded length of a batch."""
     x, lens = log_probs(6, 40, scale=1.0), torch.tensor([30, 4, 40, 0, 11, 22])
     methods = ["1best", "nbest", "whole-lattice-rescoring"]
-    found = decoder(methods, graphs, search_memory=memory)
-    together = found(x, lens)
-    narrowed = sorted(found.counts.narrowed)
-    found.reset()
+    found = make_decoder(methods, graphs, search_memory=memory)
+    together, reduced = found(x, lens), []
     for first, last in ((0, 1), (1, 3), (3, 6)):
         apart = found(x[first:last, : max(1, int(lens[first:last].max()))], lens[first:last])
+        reduced += apart.reduced_states
         for method in methods:
-            for a, b in zip(apart[method], together[method][first:last]):
+            for a, b in zip(apart.candidates[method], together.candidates[method][first:last]):
                 assert a.texts == b.texts
                 for name in a.scores:
                     assert a.scores[name].tolist() == pytest.approx(b.scores[name].tolist())
-    assert sorted(found.counts.narrowed) == narrowed
-    assert bool(narrowed) == (memory < 7e-4)
+    assert sorted(reduced) == sorted(together.reduced_states)
+    assert bool(reduced) == (memory < 7e-4)
 
 
 @pytest.mark.parametrize("hlg_scale", [0.3, 1.0])
-def test_nbest_with_one_path_equals_one_best(graphs, hlg_scale):
-    for seed in range(3):
-        x = log_probs(5, 9, seed=seed, scale=1.0)
-        found = decoder(["1best", "nbest"], graphs, num_paths=1, hlg_scale=hlg_scale)
+def test_the_best_of_an_nbest_list_is_the_best_path(graphs, hlg_scale):
+    """It is always in the list, so no sample can be better; also if it is alone."""
+    for num_paths in (1, 50):
+        x = log_probs(5, 9, scale=1.0)
+        options = dict(num_paths=num_paths, hlg_scale=hlg_scale)
+        found = make_decoder(["1best", "nbest"], graphs, **options)
         texts = found.texts(x, LENS)
         assert texts["nbest"] == texts["1best"]
-        candidates = found(x, LENS)["nbest"]
-        assert all(len(c.texts) == 1 for c in candidates)
-
-
-def test_the_best_of_an_nbest_list_is_the_best_path(graphs):
-    """It is always in the list, so no sample can be better."""
-    x = log_probs(5, 9, scale=1.0)
-    found = decoder(["1best", "nbest"], graphs, num_paths=50)
-    texts = found.texts(x, LENS)
-    assert texts["nbest"] == texts["1best"]
-    assert max(len(c.texts) for c in found(x, LENS)["nbest"]) > 10
+        longest = max(len(c.texts) for c in candidates(found, x, LENS)["nbest"])
+        assert longest == 1 if num_paths == 1 else longest > 10
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_whole_lattice_rescoring_with_the_same_model_equals_one_best(tmp_path, order):
     pytest.importorskip("k2")
     compile_all(tmp_path, order, order)
+    whole = "whole-lattice-rescoring"
+    found = make_decoder(["1best", whole], tmp_path, **WIDE)
     for seed, scale in ((0, 1.0), (1, 1.0), (2, 0.4)):
         x = log_probs(5, 9, seed=seed, scale=1.0)
-        found = decoder(["1best", "whole-lattice-rescoring"], tmp_path, hlg_scale=scale, **WIDE)
-        found.whole_weightings = [{"lm": scale}]
-        lists = found(x, LENS)
-        for i in range(5):
-            best = lists["1best"][i].text({})
-            assert lists["whole-lattice-rescoring"][i].text({"lm": scale}) == best
+        lm = {"lm": scale}
+        lists = candidates(found, x, LENS, hlg_scale=scale, lm_scales={whole: lm})
+        for best, rescored in zip(lists["1best"], lists[whole]):
+            assert rescored.texts == (best.text({}),)
 
 
-@pytest.mark.parametrize("method", METHODS[6:])
-def test_rescoring_that_keeps_hlg_s_scores_equals_one_best(graphs, method):
+@pytest.mark.parametrize("method", RESCORING)
+def test_rescoring_that_keeps_the_scores_of_hlg_equals_one_best(graphs, method):
     x = log_probs(5, 9, seed=5, scale=1.0)
-    own, *others = weightings(method, 0.7)
-    found = decoder(["1best", method], graphs, hlg_scale=0.7)
-    texts = [c.text(own) for c in found(x, LENS)[method]]
+    own, *others = METHODS[method].lm_scales(0.7)
+    found = make_decoder(["1best", method], graphs, hlg_scale=0.7)
+    lists = candidates(found, x, LENS)[method]
+    texts = [c.text(own) for c in lists]
     assert texts == found.texts(x, LENS)["1best"] == found.texts(x, LENS)[method]
-    assert any([c.text(w) for c in found(x, LENS)[method]] != texts for w in others)
+    assert any([c.text(w) for c in candidates(found, x, LENS)[method]] != texts for w in others)
 
 
-def test_the_masked_language_model_reads_words_of_letters_with_spaces(graphs):
+def test_the_masked_lm_reads_words_of_letters_with_spaces(graphs):
     """As normalised text has them: HELLO WORLD is not HELLOWORLD."""
-    found = decoder(["plm-rescoring"], graphs)
+    found = make_decoder(["plm-rescoring"], graphs)
     asked = []
     score = found.plm.score
     found.plm.score = lambda texts: asked.extend(texts) or score(texts)
@@ -197,28 +188,28 @@ def test_whole_lattice_rescoring_equals_searching_with_the_larger_model(tmp_path
     """Lattices of a bigram model, rescored by a trigram model, against HLG of the latter."""
     pytest.importorskip("k2")
     compile_all(tmp_path, 2, 3)
-    compile_all(tmp_path / "3" if (tmp_path / "3").mkdir() is None else tmp_path, 3, 3)
+    compile_all(tmp_path / "3", 3, 3)
     x = log_probs(5, 9, seed=4, scale=1.0)
-    rescored = decoder(["whole-lattice-rescoring"], tmp_path, hlg_scale=1.0, **WIDE)
-    rescored.whole_weightings = [{"lm": 0.2}, {"lm": 1.0}]
-    expected = decoder(["1best"], tmp_path / "3", hlg_scale=1.0, **WIDE).texts(x, LENS)["1best"]
-    plain = decoder(["1best"], tmp_path, hlg_scale=1.0, **WIDE).texts(x, LENS)["1best"]
-    candidates = rescored(x, LENS)["whole-lattice-rescoring"]
-    assert [c.text({"lm": 1.0}) for c in candidates] == expected != plain
+    expected, plain = (
+        make_decoder(["1best"], folder, hlg_scale=1.0, **WIDE).texts(x, LENS)["1best"]
+        for folder in (tmp_path / "3", tmp_path)
+    )
+    rescored = make_decoder(["whole-lattice-rescoring"], tmp_path, hlg_scale=1.0, **WIDE)
+    scales = {"whole-lattice-rescoring": {"lm": 1.0}}
+    (lists,) = candidates(rescored, x, LENS, lm_scales=scales).values()
+    assert [c.text({"lm": 1.0}) for c in lists] == expected != plain
 
 
 def test_language_model_scores_of_nbest_lists_are_the_model_s(graphs, tmp_path):
     model, _ = language_model(tmp_path, 3)
-    found = decoder(["nbest-rescoring"], graphs, **WIDE)
-    work = {"log_probs": log_probs(5, 9, scale=1.0), "lens": LENS, "beams": found.beams}
-    for step in ("_lattice", "_thinned", "_nbest", "_lm"):
-        getattr(found, step)(work)
+    found = make_decoder(["nbest-rescoring"], graphs, **WIDE)
+    lists = lattice.search(log_probs(5, 9, scale=1.0), LENS, scaled(found, 0.6), **WIDE).nbest()
     checked = 0
-    for paths, scores in zip(work["nbest"], work["lm"]):
+    for paths in lists:
+        scores = rescoring.score_words(found.graphs.grammar, [path.labels for path in paths])
         for path, lm in zip(paths, scores):
-            words = WORDS.decode(path.labels)
-            # G may back off where an n-gram stands, if that is better.
-            exact = model.sentence_log10_prob(words) * math.log(10)
+            # G may back off from an existing n-gram if that is better.
+            exact = model.sentence_log10_prob(WORDS.decode(path.labels)) * math.log(10)
             assert lm >= exact - 1e-4
             checked += lm == pytest.approx(exact, abs=1e-4)
     assert checked > 50
@@ -226,11 +217,11 @@ def test_language_model_scores_of_nbest_lists_are_the_model_s(graphs, tmp_path):
 
 @pytest.mark.parametrize("order", [2, 3])
 def test_graph_scores_of_nbest_lists_are_the_model_s(tmp_path, order):
-    """Of homophones that back off too, which a graph may lose: 1best does not need them."""
+    """Also of homophones that back off, which a graph may lose: 1best does not need them."""
     pytest.importorskip("k2")
     model, _ = language_model(compile_all(tmp_path, order), order)
-    found = decoder(["nbest"], tmp_path, hlg_scale=0.5, **WIDE)
-    paths = lattice.search(log_probs(5, 9, scale=1.0), LENS, found.graphs.hlg, **WIDE)
+    found = make_decoder(["nbest"], tmp_path, **WIDE)
+    paths = lattice.search(log_probs(5, 9, scale=1.0), LENS, scaled(found, 0.5), **WIDE)
     for listed in paths.nbest(100, 0.3):
         for path in listed:
             if path.labels:
@@ -239,88 +230,86 @@ def test_graph_scores_of_nbest_lists_are_the_model_s(tmp_path, order):
 
 
 def test_acoustic_scores_of_nbest_lists_are_those_of_the_best_alignment(graphs):
-    from test_lattice import viterbi
-
     x = log_probs(3, 6, scale=1.0)
     lens = torch.tensor([6, 4, 5])
-    found = decoder(["nbest"], graphs, hlg_scale=0.5, **WIDE)
-    paths = lattice.search(x, lens, found.graphs.hlg, **WIDE).nbest(50, 0.5)
+    found = make_decoder(["nbest"], graphs, **WIDE)
+    paths = lattice.search(x, lens, scaled(found, 0.5), **WIDE).nbest(50, 0.5)
     for row, n, listed in zip(x, lens, paths):
         for path in listed:
-            pieces = [
-                TOKENS.ids[p] for w in WORDS.decode(path.labels) for p in LEXICON.spellings[w]
-            ]
-            assert path.acoustic == pytest.approx(viterbi(row[:n], pieces), abs=1e-3)
+            exact = viterbi(row[:n], token_ids(path.labels))
+            assert path.acoustic == pytest.approx(exact, abs=1e-3)
 
 
 def test_the_oracle_is_never_worse_than_any_other(graphs):
-    """Beams and lists so wide that they hold what the others can find."""
+    """Beams and lists wide enough for the results of all methods."""
     x = log_probs(12, 5, seed=3, scale=1.0)
-    lens = torch.full((12,), 5)
-    found = decoder(METHODS, graphs, num_paths=3000, nbest_scale=0.1, num_plm_paths=50, **WIDE)
-    lists = found(x, lens)
+    options = dict(num_paths=3000, nbest_scale=0.1, num_plm_paths=50, **WIDE)
+    lists = candidates(make_decoder(ALL, graphs, **options), x, torch.full((12,), 5))
     words = ["x1", "x2w", "z", "w", "x1y", "wx2"] * 2
     refs = {str(i): word for i, word in enumerate(words)}
+    scales = {"lm": 0.5, "plm": 0.5, "graph": 0.6}
     cer = {}
-    for method in METHODS:
-        oracle = method == "nbest-oracle"
+    for name, method in METHODS.items():
         hyps = {
-            str(i): c.closest(words[i]) if oracle else c.text({"lm": 0.5, "plm": 0.5, "graph": 0.6})
-            for i, c in enumerate(lists[method])
+            str(i): c.oracle(words[i]) if method.oracle else c.text(scales)
+            for i, c in enumerate(lists[name])
         }
-        cer[method] = score(refs, hyps, replications=2).cer
+        cer[name] = score(refs, hyps, replications=2).cer
     assert cer["nbest-oracle"] == min(cer.values())
     assert len(set(cer.values())) > 2
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL)
 def test_alone_and_in_a_batch_the_text_is_the_same(graphs, method):
     x, lens = log_probs(6, 12, scale=1.0), torch.tensor([3, 12, 5, 0, 1, 12])
-    scales = {"lm": 0.4, "plm": 0.3, "graph": 0.6}
-    found = decoder([method], graphs)
-    together = [c.text(scales) for c in found(x, lens)[method]]
+    found = make_decoder([method], graphs)
+    together = [c.text(SCALES) for c in candidates(found, x, lens)[method]]
     for i, n in enumerate(lens):
-        for frames in (max(1, int(n)), 12):  # without padding, and with it
-            alone = found(x[i : i + 1, :frames], lens[i : i + 1])[method][0]
-            assert alone.text(scales) == together[i]
+        for frames in (max(1, int(n)), 12):  # without and with padding
+            alone = candidates(found, x[i : i + 1, :frames], lens[i : i + 1])[method][0]
+            assert alone.text(SCALES) == together[i]
 
 
-@pytest.mark.parametrize("method", METHODS[3:])
+@pytest.mark.parametrize("method", WITH_HLG)
 def test_lattices_too_large_for_a_batch_are_made_one_by_one(graphs, method, monkeypatch):
     x = log_probs(5, 9, seed=6, scale=1.0)
-    scales = {"lm": 0.4, "plm": 0.3, "graph": 0.6}
-    found = decoder([method], graphs)
-    together = [c.text(scales) for c in found(x, LENS)[method]]
-    monkeypatch.setattr("gmot.decode.lattice.BATCH_ARCS", 1)
-    assert [c.text(scales) for c in found(x, LENS)[method]] == together
+    found = make_decoder([method], graphs)
+    together = [c.text(SCALES) for c in candidates(found, x, LENS)[method]]
+    monkeypatch.setattr("gmot.decode.lattice.MAX_BATCH_ARCS", 1)
+    assert [c.text(SCALES) for c in candidates(found, x, LENS)[method]] == together
     none = torch.zeros_like(LENS)
-    assert [c.text(scales) for c in found(x, none)[method]] == [""] * 5
+    assert [c.text(SCALES) for c in candidates(found, x, none)[method]] == [""] * 5
 
 
-def test_plm_is_asked_about_the_best_paths_alone(graphs):
+def test_the_masked_lm_scores_the_best_paths_only(graphs):
     x = log_probs(2, 9, scale=1.0)
-    found = decoder(["nbest", "plm-rescoring"], graphs, num_plm_paths=3)
-    lists = found(x, LENS[:2])
+    lists = candidates(
+        make_decoder(["nbest", "plm-rescoring"], graphs, num_plm_paths=3), x, LENS[:2]
+    )
     for full, few in zip(lists["nbest"], lists["plm-rescoring"]):
         assert few.texts == full.texts[:3]
         assert few.scores["plm"].tolist() == CharacterModel().score(few.texts)
 
 
-def test_lost_utterances_are_answered_by_greedy_search_and_counted(graphs, caplog):
+def test_the_time_of_shared_results_counts_for_each_method(graphs):
+    x = log_probs(5, 9, seed=5, scale=1.0)
+    seconds = make_decoder(ALL, graphs)(x, LENS).seconds
+    assert 0 < seconds["1best"] < seconds["nbest"] < seconds["nbest-rescoring"]
+    assert seconds["nbest-rescoring"] < seconds["plm-rescoring"]
+
+
+def test_utterances_without_a_path_get_greedy_texts_and_are_counted(graphs):
     k2 = pytest.importorskip("k2")
     graph = k2.linear_fsa([2, 3, 4])  # nothing but a b c
     graph.aux_labels = torch.tensor([2, 4, 5, -1], dtype=torch.int32)
-    graphs_module.save_graph(graphs / "HLG.pt", graph, TOKENS, WORDS)
-    methods = METHODS[3:]
-    found = decoder(methods, graphs)
+    save_graph(graphs / "HLG.pt", graph, TOKENS, WORDS)
     x, lens = log_probs(3, 3), torch.tensor([3, 2, 1])
-    for candidates in found(x, lens).values():
-        texts = [c.text({}) for c in candidates]
-        assert texts[1:] == greedy(x, lens)[1:]
+    result = make_decoder(WITH_HLG, graphs)(x, lens)
+    for found in result.candidates.values():
+        texts = [c.text({}) for c in found]
+        assert texts[1:] == greedy_texts(x, lens)[1:]
         assert texts[0] == "".join(WORDS.decode([2, 4, 5]))
-    found(x, lens)
-    assert found.counts.empty == {method: 4 for method in methods}
-    assert caplog.text.count("greedy search answers") == 1
+    assert result.no_path == {method: 2 for method in WITH_HLG}
 
 
 def test_only_the_graphs_that_are_needed():
@@ -330,31 +319,42 @@ def test_only_the_graphs_that_are_needed():
     assert set(graphs_needed(METHODS)) == {"H.pt", "HLG.pt", "G.pt"}
 
 
-def test_unknown_method_is_refused():
+def test_methods_are_selected_by_what_there_is(monkeypatch, caplog):
+    plain = ["ctc-greedy-search", "ctc-prefix-beam-search"]
+    monkeypatch.setattr("gmot.decode.methods.k2_available", lambda: True)
+    assert select_methods(["all"], masked_lm=True) == ALL and not caplog.records
+    assert select_methods(["1best", "ctc-decoding", "1best"], False) == ["1best", "ctc-decoding"]
+    assert select_methods(["all"], masked_lm=False) == ALL[:-1]
+    assert "--teacher" in caplog.text and "plm-rescoring" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr("gmot.decode.methods.k2_available", lambda: False)
+    assert select_methods(["all"], masked_lm=True) == plain
+    assert len(caplog.records) == 1 and all(name in caplog.text for name in ("k2", *WITH_HLG))
+    assert select_methods(["1best"], False) == ["1best"]  # the import of k2 tells
     with pytest.raises(GmotError, match="beam-search.*ctc-greedy-search"):
-        Decoder(["beam-search"], TOKENS)
+        select_methods(["beam-search"], False)
 
 
-def test_graph_methods_say_what_they_lack(graphs):
-    with pytest.raises(GmotError, match="graph-dir"):
-        Decoder(["ctc-decoding"], TOKENS)
-    with pytest.raises(GmotError, match="words"):
-        Decoder(["1best"], TOKENS, graphs)
-    with pytest.raises(GmotError, match="other tokens"):
-        Decoder(["ctc-decoding"], TokenTable.from_pieces("xyz"), graphs)
-    with pytest.raises(GmotError, match="masked language model"):
-        Decoder(["plm-rescoring"], TOKENS, graphs, WORDS)
+def test_missing_inputs_are_named(graphs):
+    for methods, options, facts in (
+        (["ctc-decoding"], {"folder": None}, "graph-dir"),
+        (["1best"], {"words": None}, "words.txt"),
+        (["ctc-decoding"], {"tokens": TokenTable.from_pieces("xyz")}, "tokens"),
+        (["plm-rescoring"], {"plm": False}, "plm-rescoring.*--teacher"),
+    ):
+        with pytest.raises(GmotError, match=facts):
+            make_decoder(methods, **{"folder": graphs, **options})
     (graphs / "G.pt").unlink()
-    with pytest.raises(GmotError, match="G.pt is not there"):
-        Decoder(["nbest-rescoring"], TOKENS, graphs, WORDS)
+    with pytest.raises(GmotError, match="G.pt"):
+        make_decoder(["nbest-rescoring"], graphs)
 
 
 @pytest.mark.skipif(k2_available(), reason="k2 is installed")
 def test_without_k2_the_error_says_so(tmp_path):
-    with pytest.raises(GmotError, match="k2 cannot be imported.*ctc-greedy-search"):
-        Decoder(["ctc-decoding"], TOKENS, tmp_path)
+    with pytest.raises(GmotError, match="k2.*ctc-greedy-search"):
+        make_decoder(["ctc-decoding"], tmp_path)
 
 
 def test_a_model_with_other_outputs_is_refused():
-    with pytest.raises(GmotError, match=r"4 outputs, tokens.txt 5"):
-        Decoder(["ctc-greedy-search"], TOKENS)(log_probs(1, 3, tokens=4), torch.tensor([3]))
+    with pytest.raises(GmotError, match="4 .* 5 "):
+        make_decoder(["ctc-greedy-search"])(log_probs(1, 3, tokens=4), torch.tensor([3]))

@@ -1,7 +1,7 @@
 import numpy as np
 
-from gmot.decode.candidates import Candidates, search_weights
-from gmot.scoring import score
+from gmot.decode.candidates import Candidates, search_lm_scales
+from gmot.evaluation.scoring import score
 
 
 def random_lists(seed, names=("lm", "plm"), utterances=12, length=6):
@@ -15,7 +15,7 @@ def random_lists(seed, names=("lm", "plm"), utterances=12, length=6):
     return refs, lists
 
 
-def test_best_is_the_highest_weighted_sum():
+def test_best_is_the_highest_scaled_sum():
     c = Candidates(
         ("a", "b", "c"),
         {"acoustic": np.array([0.0, -1.0, -2.0]), "lm": np.array([-9.0, -4.0, -1.0])},
@@ -30,14 +30,14 @@ def test_ties_go_to_the_first():
     assert c.text({"lm": 1.0}) == "a"
 
 
-def test_closest_has_the_fewest_errors():
+def test_the_oracle_has_the_fewest_errors():
     c = Candidates(("甲乙", "甲丙丁", "甲乙丁"), {"acoustic": np.zeros(3)})
-    assert c.closest("甲乙丁") == "甲乙丁"
-    assert c.closest("甲") == "甲乙"
+    assert c.oracle("甲乙丁") == "甲乙丁"
+    assert c.oracle("甲") == "甲乙"
     assert c.errors("甲乙").tolist() == [0, 2, 1]
 
 
-def test_weights_are_those_with_the_lowest_error_rate():
+def test_lm_scales_are_those_with_the_lowest_error_rate():
     """Against the scorer that reports the results, for every point of the grid."""
     refs, lists = random_lists(1)
     # Bad ones first, so that all others are better by more than chance.
@@ -48,10 +48,10 @@ def test_weights_are_those_with_the_lowest_error_rate():
     }
     grid = [{"bad": 1.0}, *({"lm": a, "plm": b} for a in (0.0, 0.3, 1.0, 2.0) for b in (0.0, 1.5))]
     rates = [
-        score(refs, {k: c.text(weights) for k, c in lists.items()}, replications=2).cer
-        for weights in grid
+        score(refs, {k: c.text(scales) for k, c in lists.items()}, replications=2).cer
+        for scales in grid
     ]
-    found = search_weights(lists, refs, grid)
+    found = search_lm_scales(lists, refs, grid)
     assert rates[grid.index(found)] == min(rates) < rates[0] == max(rates)
 
 
@@ -76,10 +76,10 @@ def test_a_gain_within_chance_changes_nothing():
     ):
         found = lists(gained, lost)
         refs = {key: "甲乙" for key in found}
-        assert search_weights(found, refs, [{}, {"lm": 1.0}]) == expected
+        assert search_lm_scales(found, refs, [{}, {"lm": 1.0}]) == expected
 
 
-def test_of_equally_good_weights_the_first_is_taken():
+def test_of_equally_good_scales_the_first_is_taken():
     refs, lists = random_lists(2, ("lm",))
     flat = {k: Candidates(c.texts, {**c.scores, "lm": np.ones(5)}) for k, c in lists.items()}
-    assert search_weights(flat, refs, [{"lm": 0.3}, {}, {"lm": 1.0}]) == {"lm": 0.3}
+    assert search_lm_scales(flat, refs, [{"lm": 0.3}, {}, {"lm": 1.0}]) == {"lm": 0.3}

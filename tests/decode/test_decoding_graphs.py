@@ -6,11 +6,10 @@ import torch
 from toy import LEXICON, TEXT, TOKENS, WORDS, language_model, log_probs
 
 from gmot.common import GmotError
+from gmot.decode.fsa_graphs import compile_h, compile_hlg, load_graph, save_graph
 from gmot.decode.grammar import compile_g
-from gmot.decode.graphs import compile_h, compile_hlg, load_graph, save_graph
 from gmot.decode.lattice import search
 from gmot.text.lexicon import Lexicon
-from gmot.text.pruning import prune
 from gmot.text.tokens import TokenTable, WordTable
 
 k2 = pytest.importorskip("k2")
@@ -53,21 +52,21 @@ def test_size_is_known_before_composing(tmp_path, caplog, order):
 
 def test_graphs_that_would_be_too_large_are_refused(tmp_path):
     _, arpa = language_model(tmp_path, 3)
-    with pytest.raises(GmotError, match=r"LG would have \d+ arcs, at most 10 .*--max-ngrams"):
+    with pytest.raises(GmotError, match=r"LG .* 10 .*--order"):
         compile_hlg(LEXICON, TOKENS, WORDS, arpa, max_arcs=10)
     arcs = compile_hlg(LEXICON, TOKENS, WORDS, arpa).num_arcs
-    with pytest.raises(GmotError, match=r" HLG would have .*--max-arcs"):
+    with pytest.raises(GmotError, match=r" HLG .*--max-arcs"):
         compile_hlg(LEXICON, TOKENS, WORDS, arpa, max_arcs=arcs - 1)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("<s>", "w", "<s> or </s> is not among its words"),
-        ("</s>", "w", "<s> or </s> is not among its words"),
-        ("x1", "#0", r"1 words .* not in words.txt: \['#0'\]"),
-        ("x1", "<eps>", r"1 words .* not in words.txt: \['<eps>'\]"),
-        ("x1", "v", r"1 words .* not in words.txt: \['v'\]"),
+        ("<s>", "w", "<s> or </s>"),
+        ("</s>", "w", "<s> or </s>"),
+        ("x1", "#0", r"1 words .*words.txt.*\['#0'\]"),
+        ("x1", "<eps>", r"1 words .*words.txt.*\['<eps>'\]"),
+        ("x1", "v", r"1 words .*words.txt.*\['v'\]"),
     ],
 )
 def test_models_that_make_no_graph_are_refused(tmp_path, old, new, message):
@@ -80,12 +79,8 @@ def test_models_that_make_no_graph_are_refused(tmp_path, old, new, message):
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
-@pytest.mark.parametrize("pruned", [False, True])
-def test_g_scores_as_the_model_does(tmp_path, order, pruned):
+def test_g_scores_as_the_model_does(tmp_path, order):
     model, arpa = language_model(tmp_path, order)
-    if pruned:  # leaves n-grams whose last words are no history
-        model = prune(model, TEXT, max_ngrams=10)
-        model.save_arpa(arpa)
     grammar = compile_g(WORDS, arpa)
 
     def score_of(words):
@@ -142,32 +137,30 @@ def test_graphs_of_other_tokens_or_words_are_refused(tmp_path):
 
 
 def test_missing_and_broken_graphs_are_refused(tmp_path):
-    with pytest.raises(GmotError, match="not there"):
+    with pytest.raises(GmotError, match="H.pt"):
         load_graph(tmp_path / "H.pt", TOKENS)
     (tmp_path / "H.pt").write_bytes(b"no graph")
-    with pytest.raises(GmotError, match="not a readable graph"):
+    with pytest.raises(GmotError, match="H.pt.*gmot-graph"):
         load_graph(tmp_path / "H.pt", TOKENS)
     torch.save({"format": "other"}, tmp_path / "H.pt")
-    with pytest.raises(GmotError, match="not a readable graph"):
+    with pytest.raises(GmotError, match="H.pt.*gmot-graph"):
         load_graph(tmp_path / "H.pt", TOKENS)
 
 
 def test_too_many_tokens_for_the_full_h_are_refused():
-    with pytest.raises(
-        GmotError, match=r"H of 21128 tokens .*446,\d+,\d+ arcs.*another --topology"
-    ):
+    with pytest.raises(GmotError, match=r"21128 tokens .*446,\d+,\d+ arcs.*--topology"):
         compile_h(21128, "full")
 
 
 def test_parts_that_do_not_fit_are_refused(tmp_path):
     _, arpa = language_model(tmp_path, 2)
-    with pytest.raises(GmotError, match=r"not there.*make_ngram"):
+    with pytest.raises(GmotError, match=r"none.arpa.*make_ngram"):
         compile_hlg(LEXICON, TOKENS, WORDS, tmp_path / "none.arpa")
-    with pytest.raises(GmotError, match=r"no outputs of the model: \['d'\]"):
+    with pytest.raises(GmotError, match=r"lexicon.*\['d'\]"):
         compile_hlg(Lexicon({"x1": ["d"]}), TOKENS, WORDS, arpa)
-    with pytest.raises(GmotError, match=r"words.txt lacks: \['v'\]"):
+    with pytest.raises(GmotError, match=r"words.txt: \['v'\]"):
         compile_hlg(Lexicon({"v": ["a"]}), TOKENS, WORDS, arpa)
-    with pytest.raises(GmotError, match="1 words of the language model"):
+    with pytest.raises(GmotError, match="1 words"):
         compile_hlg(
             Lexicon({"x1": ["a"]}),
             TOKENS,

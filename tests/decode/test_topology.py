@@ -1,42 +1,36 @@
-"""CTC topologies: the factored and the modified one give what the standard one gives."""
+"""The modified CTC topology gives the results of the standard one."""
 
 import itertools
 import random
-import runpy
-from pathlib import Path
 
 import pytest
 import torch
-from test_lattice import viterbi
-from toy import LEXICON, TOKENS, WORDS, collapse, language_model, log_probs
+from toy import (
+    TOKENS,
+    WORDS,
+    collapse,
+    compile_all,
+    greedy_texts,
+    log_probs,
+    make_decoder,
+    scaled_hlg,
+    token_ids,
+    viterbi,
+)
 
+from gmot.bin import compile_graphs
 from gmot.common import GmotError
-from gmot.decode import topology
-from gmot.decode.api import Decoder
-from gmot.decode.grammar import compile_g
-from gmot.decode.graphs import compile_h, compile_hlg, compile_lg, save_graph
+from gmot.decode.fsa_graphs import compile_h, compile_hlg, compile_lg
 from gmot.decode.greedy import ctc_greedy_search
-from gmot.decode.lattice import search, weigh
+from gmot.decode.lattice import scale_graph, search
 from gmot.decode.methods import METHODS
-from gmot.decode.topology import TOPOLOGIES, Plan, check_topology
+from gmot.decode.topology import TOPOLOGIES, check_topology, expand, expanded_arcs
 from gmot.text.lexicon import Lexicon
 from gmot.text.ngram import train
-from gmot.text.tokens import TokenTable, WordTable, pieces_to_text
+from gmot.text.tokens import TokenTable, WordTable
 
 k2 = pytest.importorskip("k2")
 UNPRUNED = dict(search_beam=1000.0, output_beam=1000.0, max_active_states=100000)
-
-
-@pytest.fixture
-def shared_everywhere(monkeypatch):
-    """Sharing at every state that two tokens enter, which pays for large graphs only."""
-
-    def levels(entering, leaving, inside, arriving):
-        several = (entering > 1) & (leaving > 1)
-        depth = torch.where(several, (entering + 1) // 2, 0 * entering)  # 1 to 4
-        return depth.clamp(max=topology.MAX_DEPTH), 2 + entering % 2
-
-    monkeypatch.setattr(topology, "_levels", levels)
 
 
 def random_language(seed):
@@ -63,40 +57,36 @@ def totals(lattices, log_semiring):
     return lattices.fsa.get_tot_scores(use_double_scores=True, log_semiring=log_semiring)
 
 
-@pytest.mark.parametrize("name", ["factored", "modified"])
 @pytest.mark.parametrize("seed", range(8))
-def test_topologies_equal_full_on_random_languages(tmp_path, shared_everywhere, seed, name):
+def test_modified_equals_full_on_random_languages(tmp_path, seed):
     """Best paths and the sum over all paths: each path of one graph is one of the other."""
     lexicon, tokens, words, model = random_language(seed)
     model.save_arpa(tmp_path / "lm.arpa")
     x = log_probs(6, 7, tokens=len(tokens), seed=seed, scale=1.0)
     lens = torch.tensor([7, 6, 5, 4, 7, 1])
     found = {}
-    for each in ("full", name):
+    for each in ("full", "modified"):
         graph = compile_hlg(lexicon, tokens, words, tmp_path / "lm.arpa", each)
-        found[each] = search(x, lens, weigh(graph, 0.7), **UNPRUNED)
-    full, factored = found["full"], found[name]
-    assert (full.rows, full.lost) == (factored.rows, factored.lost)
+        found[each] = search(x, lens, scale_graph(graph, 0.7), **UNPRUNED)
+    full, modified = found["full"], found["modified"]
+    assert (full.rows, full.lost) == (modified.rows, modified.lost)
     for log_semiring in (False, True):
-        torch.testing.assert_close(totals(full, log_semiring), totals(factored, log_semiring))
-    for paths, others in zip(full.nbest(1), factored.nbest(1)):
+        torch.testing.assert_close(totals(full, log_semiring), totals(modified, log_semiring))
+    for paths, others in zip(full.nbest(1), modified.nbest(1)):
         for a, b in zip(paths, others):
             assert a.acoustic + a.graph * 0.7 == pytest.approx(b.acoustic + b.graph * 0.7, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["factored", "modified"])
 @pytest.mark.parametrize("order", [1, 3])
-def test_topologies_equal_full_within_the_default_beams(tmp_path, shared_everywhere, order, name):
+def test_modified_equals_full_within_the_default_beams(tmp_path, order):
     """The same best paths, and the same scores of the words in both n-best lists."""
-    _, arpa = language_model(tmp_path, order)
     x, lens = log_probs(8, 8, seed=order, scale=1.5), torch.tensor([8, 7, 6, 5] * 2)
-    full, factored = (
-        search(x, lens, weigh(compile_hlg(LEXICON, TOKENS, WORDS, arpa, each), 0.5))
-        for each in ("full", name)
+    full, modified = (
+        search(x, lens, scaled_hlg(tmp_path, order, 0.5, each)) for each in ("full", "modified")
     )
-    assert full.one_best() == factored.one_best()
+    assert full.one_best() == modified.one_best()
     compared = 0
-    for paths, others in zip(full.nbest(100, 0.5), factored.nbest(100, 0.5)):
+    for paths, others in zip(full.nbest(100, 0.5), modified.nbest(100, 0.5)):
         assert paths[0].labels == others[0].labels
         # Of words beyond the output beam a lattice may lack the best alignment.
         within = paths[0].acoustic + 0.5 * paths[0].graph - 7.9
@@ -108,34 +98,18 @@ def test_topologies_equal_full_within_the_default_beams(tmp_path, shared_everywh
     assert compared > 100
 
 
-def test_factored_h_is_small():
-    """Full: V * V arcs; factored: about 3 V ** (4 / 3) for each of the three entries of an arc."""
+def test_modified_h_is_small():
     assert compile_h(400, "full").num_arcs > 400**2
-    assert compile_h(400, "factored").num_arcs < 9 * 400 ** (4 / 3) < 400**2 / 5
     assert compile_h(400, "modified").num_arcs < 4 * 400
 
 
-def test_small_graphs_share_nothing(tmp_path):
-    """Then the factored graph is the full one, but for the numbers of its states."""
-    _, arpa = language_model(tmp_path, 3)
-    graphs = [compile_hlg(LEXICON, TOKENS, WORDS, arpa, name) for name in ("full", "factored")]
-    assert graphs[0].num_arcs == graphs[1].num_arcs
-    assert graphs[0].shape[0] == graphs[1].shape[0]
-
-
-@pytest.mark.parametrize("name", ["factored", "modified"])
 @pytest.mark.parametrize("tokens", [2, 5, 130])
-def test_h_of_each_topology_equals_greedy_search(tokens, name):
+def test_modified_h_equals_greedy_search(tokens):
     x = log_probs(5, 30, tokens=tokens, seed=tokens, scale=3.0)
     lens = torch.tensor([7, 30, 1, 30, 19])
-    h = compile_h(tokens, name)
+    h = compile_h(tokens, "modified")
     narrow = dict(search_beam=0.1, output_beam=0.1, min_active_states=0)
     assert search(x, lens, h, **narrow).one_best() == ctc_greedy_search(x, lens)
-
-
-def pieces_of(ids):
-    """The tokens of words."""
-    return [TOKENS.ids[p] for word in WORDS.decode(ids) for p in LEXICON.spellings[word]]
 
 
 def sure_frames(path):
@@ -147,8 +121,7 @@ def sure_frames(path):
 
 def test_modified_graphs_repeat_tokens_without_blanks_and_searches_remove_that(tmp_path):
     """Two frames of one token are one token, or in k2's modified topology perhaps two."""
-    _, arpa = language_model(tmp_path, 2)
-    graphs = {t: weigh(compile_hlg(LEXICON, TOKENS, WORDS, arpa, t), 1.0) for t in TOPOLOGIES}
+    graphs = {t: scaled_hlg(tmp_path, 2, 1.0, t) for t in TOPOLOGIES}
     a, b, c = (TOKENS.ids[p] for p in "abc")
     # "z" is c c, which needs a blank between; c alone is no word.
     x, lens = sure_frames([c, c, c])
@@ -161,16 +134,13 @@ def test_modified_graphs_repeat_tokens_without_blanks_and_searches_remove_that(t
             t: {p.labels for p in search(x, lens, graph).nbest(100, 0.5)[0] if p.acoustic > -1.0}
             for t, graph in graphs.items()
         }
-        assert found["modified"] == found["full"] == found["factored"]
-        assert {tuple(pieces_of(ids)) for ids in found["full"]} <= {tuple(collapse(path))}
+        assert found["modified"] == found["full"]
+        assert {tuple(token_ids(ids)) for ids in found["full"]} <= {tuple(collapse(path))}
 
 
 def test_modified_searches_again_where_the_best_path_is_not_certain(tmp_path, monkeypatch):
     """The best path repeats a token without a blank; the best allowed one is beyond the beam."""
-    _, arpa = language_model(tmp_path, 2)
-    full, modified = (
-        weigh(compile_hlg(LEXICON, TOKENS, WORDS, arpa, t), 0.1) for t in ("full", "modified")
-    )
+    full, modified = (scaled_hlg(tmp_path, 2, 0.1, t) for t in ("full", "modified"))
     x, lens = sure_frames([TOKENS.ids["c"]] * 3)
     x[0, 1, 0] = -6.0  # a blank between: z at a cost of 6
     x = x.repeat(2, 1, 1)
@@ -187,11 +157,10 @@ def test_modified_searches_again_where_the_best_path_is_not_certain(tmp_path, mo
 
 
 def test_modified_lattices_that_would_be_too_large_keep_their_best_path(tmp_path, monkeypatch):
-    _, arpa = language_model(tmp_path, 2)
-    modified = weigh(compile_hlg(LEXICON, TOKENS, WORDS, arpa, "modified"), 1.0)
+    modified = scaled_hlg(tmp_path, 2, 1.0)
     x, lens = log_probs(6, 8, scale=1.0), torch.full((6,), 8)
     whole = search(x, lens, modified)
-    monkeypatch.setattr("gmot.decode.lattice.HOPELESS_ARCS", 20)
+    monkeypatch.setattr("gmot.decode.lattice.MAX_PRUNABLE_ARCS", 20)
     alone = search(x, lens, modified)
     assert sorted([*alone.rows, *alone.lost]) == list(range(6)) and alone.rows
     for row, best in enumerate(alone.one_best()):
@@ -201,52 +170,35 @@ def test_modified_lattices_that_would_be_too_large_keep_their_best_path(tmp_path
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
 def test_all_methods_work_with_each_topology(tmp_path, name):
-    class Model:
-        def score(self, texts):
-            return [-abs(len(text) - 4.0) for text in texts]
-
-    arpa = language_model(tmp_path, 2)[1]
-    hlg = compile_hlg(LEXICON, TOKENS, WORDS, arpa, name)
-    save_graph(tmp_path / "HLG.pt", hlg, TOKENS, WORDS, name)
-    save_graph(tmp_path / "H.pt", compile_h(len(TOKENS), name), TOKENS, None, name)
-    larger = language_model(tmp_path, 3)[1]
-    save_graph(tmp_path / "G.pt", compile_g(WORDS, larger), None, WORDS)
-    decoder = Decoder(METHODS, TOKENS, tmp_path, WORDS, plm=Model(), **UNPRUNED)
-    assert decoder.graphs.described["HLG.pt"]["topology"] == name
+    decoder = make_decoder(list(METHODS), compile_all(tmp_path, topology=name), **UNPRUNED)
+    assert decoder.graphs.info["HLG.pt"]["topology"] == name
     x, lens = log_probs(4, 6, seed=3, scale=1.0), torch.tensor([6, 3, 0, 5])
-    found = decoder(x, lens)
-    greedy = [pieces_to_text(TOKENS.decode(ids)) for ids in ctc_greedy_search(x, lens)]
-    assert [c.texts[0] for c in found["ctc-decoding"]] == greedy
+    found = decoder(x, lens).candidates
+    assert [c.texts[0] for c in found["ctc-decoding"]] == greedy_texts(x, lens)
     best = [c.texts[0] for c in found["1best"]]
     assert [c.text({"graph": 0.6}) for c in found["nbest"]] == best
-    for method in METHODS[6:]:
+    for method in list(METHODS)[6:]:
         assert [c.text({"graph": 0.6}) for c in found[method]] == best
         assert any(len(c.texts) > 1 for c in found[method])
     # Acoustic scores are those of the best alignment.
-    lists = search(x, lens, decoder.graphs.hlg, **UNPRUNED).nbest(50)
+    lists = search(x, lens, decoder.graphs.scaled_hlg(0.6), **UNPRUNED).nbest(50)
     for row, n, paths in zip(x, lens.tolist(), lists):
         for path in paths if n else []:
-            exact = viterbi(row[:n], pieces_of(path.labels))
+            exact = viterbi(row[:n], token_ids(path.labels))
             assert path.acoustic == pytest.approx(exact, abs=1e-3)
 
 
-def test_unknown_topologies_are_refused(monkeypatch):
-    with pytest.raises(GmotError, match="'compact'.*modified, factored, full"):
+def test_unknown_topologies_are_refused():
+    with pytest.raises(GmotError, match="'compact'.*modified, full"):
         check_topology("compact")
-    script = runpy.run_path(str(Path(__file__).resolve().parents[2] / "local/compile_graphs.py"))
-    assert script["get_parser"]().get_default("topology") == TOPOLOGIES[0]
-    monkeypatch.setattr(k2, "ctc_topo", lambda max_token, device=None: None)
-    with pytest.raises(GmotError, match="modified.*k2.ctc_topo.*factored"):
-        check_topology("modified")
-    check_topology("full")
+    assert compile_graphs.get_parser().get_default("topology") == TOPOLOGIES[0]
 
 
-def test_the_plan_is_an_upper_bound(tmp_path, shared_everywhere):
+def test_the_expected_size_is_an_upper_bound(tmp_path):
     for seed in range(6):
         lexicon, tokens, words, model = random_language(seed)
         model.save_arpa(tmp_path / "lm.arpa")
         lg = compile_lg(lexicon, tokens, words, tmp_path / "lm.arpa")
         for name in TOPOLOGIES:
-            plan = Plan(lg, name)
-            made = topology.expand(plan, lg, len(tokens)).num_arcs
-            assert made <= plan.num_arcs <= (3 if name == "factored" else 1.5) * made
+            made = expand(lg, name, len(tokens)).num_arcs
+            assert made <= expanded_arcs(lg, name) <= 1.5 * made

@@ -1,13 +1,20 @@
-"""Toy models, languages and the exhaustive search that decoders must agree with."""
+"""A toy language with its models and graphs, and exhaustive searches."""
 
 import itertools
+import math
 from pathlib import Path
 
 import torch
 
+from gmot.decode.api import Decoder
+from gmot.decode.config import DecodingConfig
+from gmot.decode.fsa_graphs import compile_h, compile_hlg, save_graph
+from gmot.decode.grammar import compile_g
+from gmot.decode.greedy import ctc_greedy_search
+from gmot.decode.lattice import scale_graph
 from gmot.text.lexicon import Lexicon
 from gmot.text.ngram import train
-from gmot.text.tokens import TokenTable, WordTable
+from gmot.text.tokens import TokenTable, WordTable, pieces_to_text
 
 TOKENS = TokenTable(["<blk>", "<unk>", "a", "b", "c"])
 # Homophones (x1, x2), a word that begins another (x1, y), a repeated piece (z).
@@ -45,3 +52,61 @@ def best_path_score(row, labels):
         ),
         default=float("-inf"),
     )
+
+
+class CharacterModel:
+    """A masked LM: any function of the text."""
+
+    def score(self, texts):
+        texts = [text.replace(" ", "") for text in texts]
+        return [-abs(len(text) - 6.0) - 0.1 * text.count("x1") for text in texts]
+
+
+def compile_all(folder, order=2, rescore_order=3, topology="modified"):
+    """H.pt, HLG.pt and G.pt of the toy language."""
+    folder.mkdir(exist_ok=True)
+    hlg = compile_hlg(LEXICON, TOKENS, WORDS, language_model(folder, order)[1], topology)
+    save_graph(folder / "H.pt", compile_h(len(TOKENS), topology), TOKENS, None, topology)
+    save_graph(folder / "HLG.pt", hlg, TOKENS, WORDS, topology)
+    larger = compile_g(WORDS, language_model(folder, rescore_order)[1])
+    save_graph(folder / "G.pt", larger, None, WORDS)
+    return folder
+
+
+def make_decoder(methods, folder=None, tokens=TOKENS, words=WORDS, plm=True, **options):
+    """Decoder of the toy language with some DecodingConfig fields; one HLG scale is a number."""
+    if "hlg_scale" in options and not isinstance(options["hlg_scale"], list):
+        options["hlg_scale"] = [options["hlg_scale"]]
+    config = DecodingConfig(methods=list(methods), **options)
+    return Decoder(config, tokens, folder, words, plm=CharacterModel() if plm else None)
+
+
+def scaled_hlg(folder, order=2, scale=0.5, topology="modified"):
+    """HLG of the toy language."""
+    arpa = language_model(folder, order)[1]
+    return scale_graph(compile_hlg(LEXICON, TOKENS, WORDS, arpa, topology), scale)
+
+
+def viterbi(row, labels):
+    """Best score of the paths that collapse to labels: (T, C) -> float, by the CTC recursion."""
+    states = [0]
+    for label in labels:
+        states += [label, 0]
+    alpha = [float(row[0, s]) if i < 2 else -math.inf for i, s in enumerate(states)]
+    for frame in row[1:]:
+        before, alpha = alpha, []
+        for i, s in enumerate(states):
+            came = [before[i]] + ([before[i - 1]] if i else [])
+            if i > 1 and s and s != states[i - 2]:
+                came.append(before[i - 2])
+            alpha.append(max(came) + float(frame[s]))
+    return max(alpha[-2:])
+
+
+def token_ids(word_ids):
+    """The tokens of words."""
+    return [TOKENS.ids[p] for word in WORDS.decode(word_ids) for p in LEXICON.spellings[word]]
+
+
+def greedy_texts(x, lengths, tokens=TOKENS):
+    return [pieces_to_text(tokens.decode(ids)) for ids in ctc_greedy_search(x, lengths)]

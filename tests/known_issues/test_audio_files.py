@@ -18,40 +18,40 @@ from gmot.data.validate import validate_cuts
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Parts train and dev of three utterances each, manifests made."""
-    for part, prefix in (("train", "t"), ("dev", "d")):
-        write_part(tmp_path / "corpus" / part, [0.5, 1.6, 0.7], prefix=prefix)
+    """Splits train and dev of three utterances each, manifests made."""
+    for split, prefix in (("train", "t"), ("dev", "d")):
+        write_part(tmp_path / "corpus" / split, [0.5, 1.6, 0.7], prefix=prefix)
     prepare_manifests(tmp_path / "corpus", "toy", ["train", "dev"], tmp_path / "m")
     return tmp_path / "corpus"
 
 
-def fbank(tmp_path, part, **options):
-    options = {"write_cmvn": part == "train", **options}
-    compute_fbank("toy", part, tmp_path / "m", tmp_path / "f", **options)
-    report = tmp_path / "f" / f"toy_excluded_{part}.txt"
+def fbank(tmp_path, split, **options):
+    options = {"write_cmvn": split == "train", **options}
+    compute_fbank("toy", split, tmp_path / "m", tmp_path / "f", **options)
+    report = tmp_path / "f" / f"toy_excluded_{split}.txt"
     lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
     return dict(line.split("\t") for line in lines)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("part", ["train", "dev"])
-def test_samples_that_are_not_finite_leave_out_their_utterance(corpus, tmp_path, part, value):
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_samples_that_are_not_finite_leave_out_their_utterance(corpus, tmp_path, split, value):
     """B05, wenet#496, wav2letter#386, seed-vc PR#108: NaN goes through to scores and statistics."""
-    path = next((corpus / part / "wav").glob("*001.wav"))
+    path = next((corpus / split / "wav").glob("*001.wav"))
     samples = tone(1.6)
     samples[4000] = value
     soundfile.write(path, samples, 16000, subtype="FLOAT")
-    speeds = (0.9,) if part == "train" else ()
-    reasons = fbank(tmp_path, part, speeds=speeds)
+    speeds = (0.9,) if split == "train" else ()
+    reasons = fbank(tmp_path, split, speeds=speeds)
     bad = [path.stem, *(f"{path.stem}_sp{speed}" for speed in speeds)]
     assert sorted(reasons) == bad
     assert "not finite" in reasons[path.stem] and "0.250 s" in reasons[path.stem]
     assert str(float(value)) in reasons[path.stem]
-    cuts = load_cuts(tmp_path / "f", "toy", part)
+    cuts = load_cuts(tmp_path / "f", "toy", split)
     assert len(cuts) == 2 * (1 + len(speeds))
     assert all(np.isfinite(cut.load_features()).all() for cut in cuts)
-    validate_cuts(tmp_path / "f", "toy", part)
-    if part == "train":
+    validate_cuts(tmp_path / "f", "toy", split)
+    if split == "train":
         assert all(np.isfinite(values).all() for values in load_cmvn(tmp_path / "f", "toy"))
 
 
@@ -97,7 +97,7 @@ def test_features_of_an_earlier_version_that_are_not_finite_are_made_anew(corpus
     """B05: "run the fbank stage again" has an effect."""
     fbank(tmp_path, "train")
     mean, _ = load_cmvn(tmp_path / "f", "toy")
-    summary = tmp_path / "f" / "toy_feats_train" / "split-000.json"
+    summary = tmp_path / "f" / "toy_feats_train" / "shard-000.json"
     broken = read_json(summary)
     broken["sum"][3] = float("nan")
     write_json(summary, broken)
@@ -109,8 +109,8 @@ def test_features_of_an_earlier_version_that_are_not_finite_are_made_anew(corpus
 def test_audio_too_short_is_left_out_of_every_part(corpus, tmp_path, seconds):
     """B05: empty and very short audio."""
     soundfile.write(corpus / "dev" / "wav" / "d001.wav", tone(seconds), 16000)
-    (part,) = prepare_manifests(tmp_path / "corpus", "toy", ["dev"], tmp_path / "m")
-    reasons = {**dict(part.excluded), **fbank(tmp_path, "dev")}
+    (split,) = prepare_manifests(tmp_path / "corpus", "toy", ["dev"], tmp_path / "m")
+    reasons = {**dict(split.excluded), **fbank(tmp_path, "dev")}
     assert list(reasons) == ["d001"]
     assert ("no samples" if seconds == 0 else "0.05 s") in reasons["d001"]
 
@@ -172,7 +172,7 @@ def test_a_damaged_split_is_made_again(corpus, tmp_path, file, damage):
     """B23, lhotse#1259: what is there is not whole."""
     fbank(tmp_path, "dev")
     before = {cut.id: cut.load_features() for cut in load_cuts(tmp_path / "f", "toy", "dev")}
-    path = tmp_path / "f" / "toy_feats_dev" / f"split-000.{file}"
+    path = tmp_path / "f" / "toy_feats_dev" / f"shard-000.{file}"
     if file == "cuts":
         path = tmp_path / "f" / "toy_cuts_dev.jsonl.gz"
     if damage == "gone":
@@ -189,7 +189,7 @@ def test_a_damaged_split_is_made_again(corpus, tmp_path, file, damage):
 def test_not_one_usable_utterance_is_an_error_with_the_first_reason(corpus, tmp_path):
     for path in (corpus / "dev" / "wav").glob("*.wav"):
         soundfile.write(path, np.full(8000, np.nan), 16000, subtype="FLOAT")
-    with pytest.raises(GmotError, match="not one utterance.*not finite"):
+    with pytest.raises(GmotError, match="toy_cuts_dev.*not finite"):
         fbank(tmp_path, "dev")
     assert not (tmp_path / "f" / "toy_cuts_dev.jsonl.gz").exists()
 
@@ -200,7 +200,7 @@ def test_manifests_name_each_left_out_file_once(tmp_path):
     (tmp_path / "corpus" / "dev" / "wav" / "utt001.wav").write_bytes(b"x" * 300)
     prepare_manifests(tmp_path / "corpus", "toy", ["dev"], tmp_path / "m")
     (line,) = (tmp_path / "m" / "excluded.txt").read_text(encoding="utf-8").splitlines()
-    part, key, reason = line.split("\t")
-    assert (part, key) == ("dev", "utt001") and "Format not recognised" in reason
+    split, key, reason = line.split("\t")
+    assert (split, key) == ("dev", "utt001") and "Format not recognised" in reason
     with gzip.open(tmp_path / "m" / "toy_supervisions_dev.jsonl.gz", "rt") as lines:
         assert [json.loads(line)["id"] for line in lines] == ["utt000"]

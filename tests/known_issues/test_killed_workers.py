@@ -7,17 +7,19 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from audio import write_part
 
-from gmot.data.features import load_cuts
+from gmot.data.features import compute_fbank, load_cmvn, load_cuts
 from gmot.data.manifests import prepare_manifests
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="reads the children of a process in /proc"
-)
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 
 
 def workers(pid):
@@ -39,7 +41,7 @@ def fbank(tmp_path):
     write_part(tmp_path / "corpus" / "train", [0.12] * 260)
     prepare_manifests(tmp_path / "corpus", "toy", ["train"], tmp_path / "m")
     command = [sys.executable, str(ROOT / "local" / "compute_fbank.py"), "--prefix", "toy"]
-    command += ["--parts", "train", "--manifest-dir", str(tmp_path / "m"), "--num-jobs", "2"]
+    command += ["--splits", "train", "--manifest-dir", str(tmp_path / "m"), "--num-jobs", "2"]
     command += ["--speed-perturb", "0.9", "1.1", "--fbank-dir", str(tmp_path / "f")]
     feats = tmp_path / "f" / "toy_feats_train"
 
@@ -50,7 +52,7 @@ def fbank(tmp_path):
 
     def at_work(process):
         deadline = time.monotonic() + 60
-        while not (list(feats.glob("split-*.json")) and workers(process.pid)):
+        while not (list(feats.glob("shard-*.json")) and workers(process.pid)):
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.002)
 
@@ -83,3 +85,34 @@ def test_an_interrupted_run_is_one_line(fbank):
     assert process.returncode == 130, said
     assert "Traceback" not in said and "KeyboardInterrupt" not in said
     assert "run the same command" in said
+
+
+def test_a_killed_run_is_resumed_to_the_same_features(fbank, tmp_path):
+    """SIGKILL in the middle; the rest is computed and equals an uninterrupted run."""
+    start, at_work = fbank
+    feats = tmp_path / "f" / "toy_feats_train"
+    process = start()
+    at_work(process)
+    children = workers(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    finished = {path.name: path.stat().st_mtime_ns for path in feats.glob("shard-*.json")}
+    assert 1 <= len(finished) < 4 and not (tmp_path / "f" / "toy_cuts_train.jsonl.gz").exists()
+    assert len(children) == 2
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < deadline, "workers outlive the killed run"
+        time.sleep(0.01)
+
+    again = start()
+    assert again.communicate(timeout=120) and again.returncode == 0
+    assert {n: (feats / n).stat().st_mtime_ns for n in finished} == finished  # not redone
+    assert not list(feats.glob(".tmp-*"))
+    options = {"speeds": (0.9, 1.1), "write_cmvn": True}
+    compute_fbank("toy", "train", tmp_path / "m", tmp_path / "other", **options)
+    resumed, other = (load_cuts(tmp_path / name, "toy", "train") for name in ("f", "other"))
+    assert [cut.id for cut in resumed] == [cut.id for cut in other] and len(other) == 780
+    for a, b in zip(resumed, other):
+        assert np.array_equal(a.load_features(), b.load_features())
+    for a, b in zip(load_cmvn(tmp_path / "f", "toy"), load_cmvn(tmp_path / "other", "toy")):
+        assert (a == b).all()

@@ -37,7 +37,7 @@ def test_features_are_made_behind_a_link(tmp_path, disk, there):
     target = disk(folder, there)
     for bins in (40, 20):  # made, and made anew
         compute_fbank("toy", "train", tmp_path / "m", tmp_path / "fbank", num_mel_bins=bins)
-        assert folder.is_symlink() and (target / "split-000.f16").is_file()
+        assert folder.is_symlink() and (target / "shard-000.f16").is_file()
         cuts = load_cuts(tmp_path / "fbank", "toy", "train")
         assert [cut.load_features().shape[1] for cut in cuts] == [bins, bins]
     # Without the link, under the name of the folder.
@@ -53,7 +53,7 @@ def test_features_that_cannot_be_made_leave_the_link(tmp_path, disk):
     (tmp_path / "corpus" / "train" / "wav" / "utt000.wav").write_bytes(b"x" * 99)
     folder = tmp_path / "fbank" / "toy_feats_train"
     target = disk(folder)
-    with pytest.raises(Exception, match="not one utterance"):
+    with pytest.raises(Exception, match="utt000.wav"):
         compute_fbank("toy", "train", tmp_path / "m", tmp_path / "fbank")
     assert folder.is_symlink() and list(target.iterdir()) == []
 
@@ -117,27 +117,26 @@ def test_an_experiment_on_another_disk(tmp_path, disk):
     assert (target / "log" / "train.txt").is_file()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("there", [True, False], ids=["folder", "dangling"])
 def test_a_stage_makes_its_folders_behind_links(bash, tmp_path, disk, there):
     """B30: the whole data folder, and exp/."""
     target = disk(tmp_path / "data", there)
     target.parent.mkdir(exist_ok=True)
-    body = """
-. "$root/shared/stages.sh"
+    script = """
+. "$root/shared/stage.sh"
 make_folder data/small/.stages
 marker_dir=$PWD/data/small/.stages stage=0 stop_stage=9
-stage 4 x "the work" --outputs data/small/product -- eval 'echo done >data/small/product'
+stage 4 x --out data/small/product -- eval 'echo done >data/small/product'
 """
     for _ in range(2):
-        result = bash(script=body)
+        result = bash(script=script)
         assert result.returncode == 0, result.stderr
     assert "up to date" in result.stderr
     assert (tmp_path / "data").is_symlink() and (target / "small" / "product").is_file()
 
 
-@pytest.mark.skipif(
-    sys.version_info[:2] not in ((3, 9), (3, 10), (3, 11)), reason="makes environments of 3.9-3.11"
-)
+@pytest.mark.integration
 def test_an_environment_behind_a_link(bash, tmp_path, disk):
     """B30: .venv is a link."""
     target = disk(tmp_path / "venv", there=False)

@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from gmot.graphs import cosine_distance, unit
+from benchmarks.rows import load_row
 from gmot.ot import CosineEdges, DenseEdges, TemporalEdges, fused_gromov_wasserstein
 from gmot.ot.edges import edge_term
-from gmot.transfer import get_system, transport_loss
-from gmot.transfer.losses import token_distances
-
-KERNELS = ("exponential", "window", "absolute", "squared")
+from gmot.transfer.losses import token_distances, transport_loss
+from gmot.transfer.sequence_graphs import cosine_distance, unit
 
 
 def one_entry(rows):
@@ -44,9 +42,9 @@ def test_asymmetry_between_any_two_rows_is_refused(rows, make, wrap):
     bad = good.clone()
     bad[1] = make(rows)
     cost = torch.rand(2, rows, rows)
-    with pytest.raises(ValueError, match="edges_a: item 1 is not symmetric"):
+    with pytest.raises(ValueError, match="edges_a.*item 1.*symmetric"):
         fused_gromov_wasserstein(cost, wrap(bad), wrap(good))
-    with pytest.raises(ValueError, match="edges_b: item 1 is not symmetric"):
+    with pytest.raises(ValueError, match="edges_b.*item 1.*symmetric"):
         fused_gromov_wasserstein(cost, wrap(good), wrap(bad))
 
 
@@ -65,15 +63,15 @@ def test_edge_term_of_identical_graphs_is_not_negative():
     """B16: POT#406, geomloss#24. Kind: rounding leaves the range of a quantity."""
     edges = TemporalEdges(torch.tensor([50]), 50)
     cost = 3 * (1 - torch.eye(50))[None]
-    edge = fused_gromov_wasserstein(cost, edges, edges, alpha=0.01, epsilon=0.02).edge
+    edge = fused_gromov_wasserstein(cost, edges, edges, edge_weight=0.01, epsilon=0.02).edge
     assert edge >= 0 and torch.isfinite(edge.sqrt())
 
 
 def permuted(kind, size=40):
     """Edges in float32 and the same as parameters: graphs at distance zero of themselves."""
     torch.manual_seed(1)
-    if kind in KERNELS:
-        return TemporalEdges(torch.tensor([size]), size, kind, 0.3)
+    if kind == "temporal":
+        return TemporalEdges(torch.tensor([size]), size, 0.3)
     if kind == "cosine":
         return CosineEdges(unit(torch.randn(1, size, 64)))
     if kind == "cosine, factored":
@@ -84,7 +82,9 @@ def permuted(kind, size=40):
     return DenseEdges(torch.cdist(x, x))
 
 
-@pytest.mark.parametrize("kind", [*KERNELS, "cosine", "cosine, factored", "cosine, alike", "dense"])
+@pytest.mark.parametrize(
+    "kind", ["temporal", "cosine", "cosine, factored", "cosine, alike", "dense"]
+)
 def test_sums_of_squares_are_not_negative(kind):
     """B16, its siblings: energies and edge terms of all edges, float32, plans of many shapes.
 
@@ -113,13 +113,12 @@ def test_sums_of_squares_are_not_negative(kind):
 
 
 @pytest.mark.parametrize("width", [0.01, 0.3, 30.0])
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_energy_of_temporal_edges_in_float32(kernel, width):
-    """B16: no digit is lost where weights are concentrated, or where all distances are small."""
+def test_energy_of_temporal_edges_in_float32(width):
+    """B16: no digit is lost where marginals are concentrated, or where all distances are small."""
     torch.manual_seed(2)
     lengths = torch.tensor([300])
-    single = TemporalEdges(lengths, 300, kernel, width)
-    double = TemporalEdges(lengths, 300, kernel, width, dtype=torch.float64)
+    single = TemporalEdges(lengths, 300, width)
+    double = TemporalEdges(lengths, 300, width, dtype=torch.float64)
     weights = torch.rand(1, 300) * (torch.arange(300) // 5 == 57)
     for w in (weights, torch.rand(1, 300)):
         matrix = double.dense()[0]
@@ -173,9 +172,9 @@ def test_transfer_losses_do_not_depend_on_the_scale_of_features(system, scale):
     torch.manual_seed(5)
     h, z = torch.randn(2, 9, 16), torch.randn(2, 4, 16)
     h[0, 3] = 0
-    expected = transport_loss(h, z, [9, 7], [4, 3], get_system(system))
+    expected = transport_loss(h, z, [9, 7], [4, 3], load_row(system))
     leaf = (h * scale).requires_grad_()
-    found = transport_loss(leaf, z * scale, [9, 7], [4, 3], get_system(system))
+    found = transport_loss(leaf, z * scale, [9, 7], [4, 3], load_row(system))
     tolerance = 1e-4 if scale > 1e-40 else 3e-2
     torch.testing.assert_close(found.transport, expected.transport, atol=tolerance, rtol=0)
     torch.testing.assert_close(found.alignment, expected.alignment, atol=tolerance, rtol=0)
@@ -187,5 +186,5 @@ def test_infinite_features_are_refused():
     """B17: huge is accepted, infinite is not."""
     h = torch.randn(2, 4, 8)
     h[1, 2, 3] = np.inf
-    with pytest.raises(ValueError, match="h: item 1 has NaN or infinite"):
-        transport_loss(h, torch.randn(2, 3, 8), [4, 4], [3, 3], get_system("gm_ot"))
+    with pytest.raises(ValueError, match="h.*item 1"):
+        transport_loss(h, torch.randn(2, 3, 8), [4, 4], [3, 3], load_row("gm_ot"))

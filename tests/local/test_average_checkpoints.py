@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
+from gmot.model.checkpoint import epoch_path, load_for_decoding, read_checkpoint, save_checkpoint
 from gmot.model.ctc_model import CtcModel, ModelConfig
-from gmot.training.checkpoint import epoch_path, load_for_decoding, read_checkpoint, save_checkpoint
 
 SCRIPT = Path(__file__).resolve().parents[2] / "local" / "average_checkpoints.py"
 CONFIG = ModelConfig(
@@ -30,7 +31,7 @@ def test_the_mean_of_the_last_epochs_is_a_checkpoint(tmp_path):
     for epoch in (1, 2, 3):
         torch.manual_seed(epoch)
         models.append(CtcModel(CONFIG))
-        state = {"model": models[-1].state_dict(), "config": {"model": CONFIG.to_dict()}}
+        state = {"model": models[-1].state_dict(), "config": {"model": asdict(CONFIG)}}
         save_checkpoint(epoch_path(tmp_path, epoch), state)
     done = average("--exp-dir", tmp_path, "--avg", 2, "--output", tmp_path / "average.pt")
     assert done.returncode == 0, done.stderr

@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_bert import save_small_bert
 
 from gmot.decode.k2_import import k2_available
 from gmot.text.arpa import read_arpa
 from gmot.text.tokens import TokenTable, WordTable
+
+pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[2]
 GZ = "toy_supervisions_train.jsonl.gz"
@@ -51,20 +54,15 @@ def write_manifests(folder, texts):
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
     """A character WordPiece tokenizer that lacks one character of dev."""
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("teacher")
+    pytest.importorskip("transformers")
     characters = sorted(set("".join(TEXTS["train"])) | set("gmot") | {"##m", "##o", "##t"})
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    (folder / "vocab.txt").write_text("\n".join([*special, *characters]), encoding="utf-8")
-    transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    transformers.BertConfig(vocab_size=len(special) + len(characters)).save_pretrained(folder)
-    return folder
+    return save_small_bert(tmp_path_factory.mktemp("teacher"), characters)
 
 
 def prepare_lang(folder, teacher, *more):
     return run(
         "prepare_lang.py",
-        *("--manifest-dir", folder / "manifests", "--prefix", "toy", "--other-parts", "dev"),
+        *("--manifest-dir", folder / "manifests", "--prefix", "toy", "--other-splits", "dev"),
         *("--teacher", teacher, "--lang-dir", folder / "lang", *more),
     )
 
@@ -94,7 +92,7 @@ def test_lang_folder(made):
     lexicon = (folder / "lang/lexicon.txt").read_text(encoding="utf-8").splitlines()
     assert {line.split()[0] for line in lexicon} == set(words.words)
     assert {"今 今", "<unk> <unk>"} <= set(lexicon)
-    dev = json.loads((folder / "lang/report.json").read_text(encoding="utf-8"))["parts"]["dev"]
+    dev = json.loads((folder / "lang/report.json").read_text(encoding="utf-8"))["splits"]["dev"]
     assert dev["oov"] == {"g": 1, "##m": 1, "##o": 1, "##t": 1}
     assert dev["lacking_in_teacher"] == {"明": 1}
     assert dev["utterances_with_digits_or_latin"] == 1
@@ -114,12 +112,10 @@ def test_order_is_an_option(made, tmp_path):
     arguments = ("--lang-dir", folder / "lang", "--output", tmp_path / "G.arpa", "--order")
     assert run("make_ngram.py", *arguments, 1)[0] == 0
     assert read_arpa(tmp_path / "G.arpa").order == 1
-    assert "--order: expected an integer at least 1" in refused(
-        run("make_ngram.py", *arguments, 0), 2
-    )
+    assert "order" in refused(run("make_ngram.py", *arguments, 0), 2)
 
 
-def test_more_text_and_pruning_are_options(made, tmp_path):
+def test_more_text_is_an_option(made, tmp_path):
     folder = made[0]
     more = [tmp_path / "a.txt", tmp_path / "b.txt"]
     more[0].write_text("今天，我们很好。\n明明明明\n", encoding="utf-8")
@@ -129,19 +125,11 @@ def test_more_text_and_pruning_are_options(made, tmp_path):
     assert status == 0, log
     model = read_arpa(tmp_path / "G.arpa")
     assert model.order == 4 and ("中文", "天气") in model.tables[1]
-    assert f"{more[0]}: left out: 0 empty lines, 1 sentences" in log
-    assert f"{more[1]}: left out: 1 empty lines, 0 sentences" in log
+    for path, empty, dropped in ((more[0], 0, 1), (more[1], 1, 0)):
+        (line,) = [line for line in log.splitlines() if f"{path}: dropped" in line]
+        assert f" {empty} empty" in line and f" {dropped} sentences" in line
     assert "text: 12 sentences" in log and "b.txt: 1 sentences, 2 words, 0 unknown" in log
-    status, _, log = run("make_ngram.py", *arguments, "--max-ngrams", 5)
-    assert status == 0, log
-    assert 0 < sum(read_arpa(tmp_path / "G.arpa").counts()[1:]) <= 5
-    assert run("make_ngram.py", *arguments, "--prune", 0.05)[0] == 0
-    pruned = read_arpa(tmp_path / "G.arpa")
-    assert sum(pruned.counts()[1:]) < sum(model.counts()[1:])
-    assert "not UTF-8" in refused(run("make_ngram.py", *arguments, folder / "manifests/" / GZ))
-    assert "--prune: expected a number at least 0" in refused(
-        run("make_ngram.py", *arguments, "--prune", -1), 2
-    )
+    assert GZ in refused(run("make_ngram.py", *arguments, folder / "manifests/" / GZ))
 
 
 def test_words_of_a_pronunciation_lexicon_are_added(made, tmp_path, teacher):
@@ -160,12 +148,12 @@ def test_words_of_a_pronunciation_lexicon_are_added(made, tmp_path, teacher):
         "no_words": ["SIL"],
         "with_unknown_tokens": ["明天"],
     }
-    assert "1 with pieces that are not among the tokens (明天)" in log
+    assert "(明天)" in log
     tokens = (made[0] / "lang/tokens.txt").read_bytes()
     assert (tmp_path / "lang/tokens.txt").read_bytes() == tokens
     lexicon.write_text("天很\n")
     outcome = prepare_lang(made[0], teacher, "--lang-dir", tmp_path / "x", "--lexicon", lexicon)
-    assert "line 1: found '天很'" in refused(outcome)
+    assert "line 1" in refused(outcome)
     assert not (tmp_path / "x").exists()
 
 
@@ -176,7 +164,7 @@ def test_tokens_of_a_model_to_start_from_are_kept(made, tmp_path, teacher):
     assert status == 0, log
     before = TokenTable.load(made[0] / "lang/tokens.txt")
     assert TokenTable.load(tmp_path / "lang/tokens.txt").symbols == before.symbols
-    assert f"{len(before)} tokens are kept" in log
+    assert f"{len(before)} tokens" in log
     assert "tokens.txt" in refused(
         prepare_lang(tmp_path, teacher, "--init-lang-dir", tmp_path / "none")
     )
@@ -184,9 +172,9 @@ def test_tokens_of_a_model_to_start_from_are_kept(made, tmp_path, teacher):
 
 def test_lang_of_empty_or_missing_transcripts_is_refused(tmp_path, teacher):
     write_manifests(tmp_path / "manifests", {"train": ["", " "], "dev": ["好"]})
-    assert "transcripts of 'train' are empty" in refused(prepare_lang(tmp_path, teacher))
+    assert "'train'" in refused(prepare_lang(tmp_path, teacher))
     assert "toy_supervisions_other" in refused(
-        prepare_lang(tmp_path, teacher, "--train-part", "other")
+        prepare_lang(tmp_path, teacher, "--train-split", "other")
     )
     assert not (tmp_path / "lang").exists()
 
@@ -198,10 +186,10 @@ def test_lang_without_a_teacher_is_refused(tmp_path):
 
 def test_language_model_of_nothing_is_refused(tmp_path):
     arguments = ("--lang-dir", tmp_path, "--output", tmp_path / "G.arpa")
-    assert "words.txt is not there" in refused(run("make_ngram.py", *arguments))
+    assert "words.txt" in refused(run("make_ngram.py", *arguments))
     WordTable.from_words(["好"]).save(tmp_path / "words.txt")
     (tmp_path / "text").write_text("\n\n")
-    assert "text is empty" in refused(run("make_ngram.py", *arguments))
+    assert "text" in refused(run("make_ngram.py", *arguments))
     assert not (tmp_path / "G.arpa").exists()
 
 
@@ -215,16 +203,12 @@ def test_graphs(made, tmp_path):
     assert "arcs" in log
     for name in ("H", "HLG", "G"):
         assert f"graphs/{name}.pt: " in log
-    assert "HLG would have" in refused(
+    assert "300" in refused(
         run("compile_graphs.py", *arguments, made[0] / "lm/G.arpa", "--max-arcs", 300)
     )
-    assert "none.arpa is not there" in refused(
-        run("compile_graphs.py", *arguments, tmp_path / "none.arpa")
-    )
+    assert "none.arpa" in refused(run("compile_graphs.py", *arguments, tmp_path / "none.arpa"))
     (tmp_path / "bad.arpa").write_text("no model")
-    assert "not a whole ARPA" in refused(
-        run("compile_graphs.py", *arguments, tmp_path / "bad.arpa")
-    )
+    assert "bad.arpa" in refused(run("compile_graphs.py", *arguments, tmp_path / "bad.arpa"))
 
 
 @pytest.mark.skipif(k2_available(), reason="k2 is installed")
@@ -234,24 +218,5 @@ def test_graphs_without_k2_are_refused_clearly(made, tmp_path):
         *("--lang-dir", made[0] / "lang", "--graph-dir", tmp_path / "graphs"),
         *("--arpa", made[0] / "lm/G.arpa"),
     )
-    assert "requirements/k2.txt" in refused(outcome)
+    assert "k2" in refused(outcome)
     assert not (tmp_path / "graphs").exists()
-
-
-def normalize(data, *arguments):
-    return run("normalize_text.py", *arguments, input=data)
-
-
-def test_normalize_keeps_lines():
-    status, out, err = normalize("你好，世界\n\n ， \r\nab\u2028c 中".encode())
-    assert (status, out) == (0, "你好世界\n\n\nAB C中\n"), err
-    assert "2 of 4 lines are empty" in err
-
-
-def test_normalize_passes_ids_on():
-    out = normalize("Id-1 a，好\nId-2 x y\n".encode(), "--skip-fields", "1", "--keep-case")[1]
-    assert out == "Id-1 a好\nId-2 x y\n"
-
-
-def test_normalize_refuses_other_encodings():
-    assert "line 2: not UTF-8" in refused(normalize("好\n".encode() + "好\n".encode("gbk")))

@@ -5,7 +5,6 @@ ends a process, so this file runs itself: the cases run in one other process, an
 by one. How the kernel compiles is tested by test_triton_versions.py.
 """
 
-import copy
 import dataclasses
 import json
 import os
@@ -21,20 +20,14 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-from oracles import gromov  # noqa: E402
+from oracles import batches, gromov  # noqa: E402
 
-from gmot.ot import sinkhorn  # noqa: E402
-from gmot.ot.backends import cuda  # noqa: E402
-from gmot.ot.operators import (  # noqa: E402
-    KERNELS,
-    DenseOperator,
-    FactoredOperator,
-    Operator,
-    TemporalOperator,
-)
-from gmot.ot.task import Solution, Task  # noqa: E402
+from gmot.ot import CosineEdges, TemporalEdges, sinkhorn  # noqa: E402
+from gmot.ot.kernels import cuda  # noqa: E402
+from gmot.ot.result import Solution  # noqa: E402
 
 pytest.importorskip("triton")
+pytestmark = pytest.mark.integration
 
 # A block that is not full, and one of each.
 SIZES = [(21, 6), (9, 4), (1, 3), (4, 1)]
@@ -48,45 +41,24 @@ def on_device(case):
 
 
 def problems(seed, sizes=SIZES):
-    rng = np.random.default_rng(seed)
-    return [gromov.random_problem(rng, *size) for size in sizes]
+    return batches.problems(seed, sizes)
 
 
-def make_task(found, **options):
-    cost, edges_a, edges_b, a, b = (
-        torch.from_numpy(gromov.pad([p[k] for p in found])).float() for k in range(5)
-    )
-    edges = DenseOperator(1.0, edges_a), DenseOperator(1.0, edges_b)
+def make_case(found, **options):
     exact = {"tolerance": 3e-6, "max_outer": 60, "max_inner": 60}
-    options = {"alpha": 0.5, "epsilon": 0.2, "proximal": False, **exact, **options}
-    options.setdefault("marginal_tolerance", options["tolerance"])
-    return Task(cost, a, b, *edges, **options)
+    options = {"edge_weight": 0.5, "epsilon": 0.2, "proximal": False, **exact, **options}
+    return batches.make_case(found, torch.float32, DEVICE, **options)
 
 
-def moved(value):
-    """A tensor, or an operator of tensors, on the device."""
-    if isinstance(value, torch.Tensor):
-        return value.to(DEVICE)
-    if isinstance(value, Operator):
-        value = copy.copy(value)
-        vars(value).update({k: moved(v) for k, v in vars(value).items()})
-    return value
-
-
-def solve(task):
-    fields = {f.name: moved(getattr(task, f.name)) for f in dataclasses.fields(task)}
-    task = dataclasses.replace(task, **fields)
-    assert cuda.missing(task) is None
-    return Solution(*(x.cpu() for x in cuda.solve(task)))
+def solve(found, **options):
+    case = make_case(found, **options)
+    assert cuda.missing(*case) is None
+    return Solution(*(x.cpu() for x in cuda.solve(*case)))
 
 
 def assert_close(solution, found, expected, tolerance=1e-4):
-    """Each item's plan to ``expected`` of its problem, in L1; padding must be exactly zero."""
-    assert solution.plan.is_contiguous() and torch.isfinite(solution.plan).all()
-    for plan, problem in zip(solution.plan.double().numpy(), found):
-        rows, columns = problem[0].shape
-        assert not plan[rows:].any() and not plan[:, columns:].any()
-        assert np.abs(plan[:rows, :columns] - expected(*problem)).sum() < tolerance
+    """Each item's plan to ``expected`` of its problem, in L1."""
+    assert (batches.distances(solution, found, expected) < tolerance).all()
 
 
 # ----------------------------------------------------------- on the device or in the interpreter
@@ -96,7 +68,7 @@ def assert_close(solution, found, expected, tolerance=1e-4):
 def projected_gradient():
     for alpha, epsilon in ((0.0, 0.1), (0.5, 0.3), (1.0, 0.5)):
         found = problems(0)
-        solution = solve(make_task(found, alpha=alpha, epsilon=epsilon, max_outer=40))
+        solution = solve(found, edge_weight=alpha, epsilon=epsilon, max_outer=40)
         assert_close(
             solution,
             found,
@@ -109,19 +81,17 @@ def projected_gradient():
 def proximal():
     found, steps = problems(1), 4
     # The paper linearises without the factor 2: (1 - alpha) M + alpha D (x) P, here of 0.5 each.
-    options = {"alpha": 1 / 3, "epsilon": 0.4 / 0.75, "proximal": True, "max_outer": steps}
-    solution = solve(make_task(found, **options))
+    options = {"edge_weight": 1 / 3, "epsilon": 0.4 / 0.75, "proximal": True, "max_outer": steps}
+    solution = solve(found, **options)
     assert_close(solution, found, lambda *p: gromov.gm_ot(*p, 0.5, 0.4, steps)[-1])
 
 
 @on_device
 def unbalanced():
     found, epsilon = problems(2), 0.1
-    options = {"alpha": 0.0, "epsilon": epsilon, "max_outer": 1, "max_inner": 200}
+    options = {"edge_weight": 0.0, "epsilon": epsilon, "max_outer": 1, "max_inner": 200}
     for reach in ((0.5, 1.0), (1e12, 0.2)):
-        powers = [r / (r + epsilon) for r in reach]
-        task = make_task(found, **options, power_a=powers[0], power_b=powers[1])
-        solution = solve(task)
+        solution = solve(found, **options, reach_a=reach[0], reach_b=reach[1])
         assert_close(
             solution,
             found,
@@ -135,28 +105,28 @@ def iterations_are_those_of_the_definition():
     found = problems(3, [(18, 7)])
     cost, edges_a, edges_b, a, b = found[0]
     for count in (1, 2, 3):
-        options = {"alpha": 0.0, "max_outer": 1, "max_inner": count, "tolerance": 0.0}
-        solution = solve(make_task(found, **options))
+        options = {"edge_weight": 0.0, "max_outer": 1, "max_inner": count, "tolerance": 0.0}
+        solution = solve(found, **options)
         expected = gromov.sinkhorn(cost, a, b, 0.2, iterations=count)
         np.testing.assert_allclose(solution.plan[0].numpy(), expected, atol=1e-6)
         error = np.abs(expected.sum(1) - a).sum() + np.abs(expected.sum(0) - b).sum()
         np.testing.assert_allclose(solution.error.numpy(), error, atol=3e-6)
         assert solution.iterations.tolist() == [count]
-    solution = solve(make_task(found, max_outer=2))
+    solution = solve(found, max_outer=2)
     expected = gromov.projected_gradient(cost, edges_a, edges_b, a, b, 0.5, 0.2, steps=2)
     np.testing.assert_allclose(solution.plan[0].numpy(), expected, atol=1e-6)
     assert solution.iterations.tolist() == [2]
 
 
 @on_device
-def zero_weights_inside():
+def zero_marginals_inside():
     """As if the positions were not there."""
     problem = problems(4, [(21, 9)])[0]
     whole_problem, inner, where = gromov.with_empty_positions(problem, [0, 4, 20], [2, 8])
     a, b = whole_problem[3:]
     for options in ({"max_outer": 10}, {"proximal": True, "max_outer": 3}):
-        whole = solve(make_task([whole_problem], **options)).plan[0].numpy()
-        part = solve(make_task([inner], **options)).plan[0].numpy()
+        whole = solve([whole_problem], **options).plan[0].numpy()
+        part = solve([inner], **options).plan[0].numpy()
         np.testing.assert_allclose(whole[where], part, atol=1e-6)
         assert not whole[a == 0].any() and not whole[:, b == 0].any()
         np.testing.assert_allclose(whole.sum(), 1, atol=1e-5)
@@ -170,9 +140,9 @@ def more_rows_than_a_block():
         weights = np.where(np.arange(150) < first, 0, a)
         weights /= weights.sum()
         for proximal, oracle in ((False, gromov.projected_gradient), (True, gromov.gm_ot)):
-            options = {"alpha": 1 / 3, "epsilon": 0.3, "proximal": proximal, "max_outer": 2}
-            task = make_task([(cost, edges_a, edges_b, weights, b)], **options)
-            plan = solve(task).plan[0].double().numpy()
+            options = {"edge_weight": 1 / 3, "epsilon": 0.3, "proximal": proximal, "max_outer": 2}
+            solution = solve([(cost, edges_a, edges_b, weights, b)], **options)
+            plan = solution.plan[0].double().numpy()
             rest = (cost[first:], edges_a[first:, first:], edges_b, weights[first:], b)
             # For the second oracle see the test of proximal steps.
             constants = (0.5, 0.225) if proximal else (1 / 3, 0.3)
@@ -183,13 +153,13 @@ def more_rows_than_a_block():
 
 
 @on_device
-def items_know_nothing_of_their_batch():
+def items_do_not_depend_on_their_batch():
     found = problems(6)
     options = {"tolerance": 1e-3, "max_inner": 5}
-    together = solve(make_task(found, **options))
+    together = solve(found, **options)
     assert len(set(together.iterations.tolist())) > 1
     for item, problem in enumerate(found):
-        alone = solve(make_task([problem], **options))
+        alone = solve([problem], **options)
         rows, columns = problem[0].shape
         torch.testing.assert_close(
             together.plan[item, :rows, :columns], alone.plan[0], rtol=0, atol=1e-7
@@ -200,8 +170,8 @@ def items_know_nothing_of_their_batch():
 @on_device
 def marginals_have_their_own_tolerance():
     found = problems(7, [(10, 4)])
-    loose = solve(make_task(found, tolerance=1e-2, marginal_tolerance=1e-5))
-    tight = solve(make_task(found, tolerance=1e-5))
+    loose = solve(found, tolerance=1e-2, marginal_tolerance=1e-5)
+    tight = solve(found, tolerance=1e-5)
     assert loose.error <= 1e-5 and loose.iterations < tight.iterations
 
 
@@ -211,46 +181,35 @@ def small_epsilon():
     for scale in (1.0, -1.0, 30.0):
         found = [(scale * cost, *rest) for cost, *rest in problems(8, [(20, 6), (13, 9)])]
         for options in ({}, {"proximal": True}):
-            task = make_task(found, **options, epsilon=0.002, max_outer=3, max_inner=8)
-            plan = solve(task).plan
+            plan = solve(found, **options, epsilon=0.002, max_outer=3, max_inner=8).plan
             assert torch.isfinite(plan).all() and (plan >= 0).all()
-            torch.testing.assert_close(plan.sum(1), task.weights_b, rtol=0, atol=1e-4)
+            for item, (*_, b) in zip(plan, found):
+                np.testing.assert_allclose(item.sum(0).numpy()[: len(b)], b, atol=1e-4)
 
 
 @on_device
 def small_epsilon_is_the_same_transport():
     found = problems(9, [(14, 5)])
-    options = {"alpha": 0.0, "epsilon": 0.002, "max_outer": 1, "max_inner": 150}
+    options = {"edge_weight": 0.0, "epsilon": 0.002, "max_outer": 1, "max_inner": 150}
     cost, _, _, a, b = found[0]
-    solution = solve(make_task(found, **options, tolerance=0.0))
+    solution = solve(found, **options, tolerance=0.0)
     expected = gromov.sinkhorn(cost, a, b, 0.002, iterations=150)
     assert_close(solution, found, lambda *_: expected, 1e-3)
 
 
 @on_device
 def structured_edges():
-    """Like their matrices: entries of 1 - S for the sign -1."""
-    rng = np.random.default_rng(10)
-    found = problems(10, [(13, 5)])
-    cost, _, edges_b, a, b = found[0]
-    factor = rng.normal(size=(1, 13, 3)) / 2
-    distance = np.abs(np.subtract.outer(np.arange(13), np.arange(13))) / 4
-    kinds = {
-        "exponential": np.exp(-distance),
-        "window": (distance <= 1).astype(float),
-        "absolute": distance,
-        "squared": distance**2,
-    }
-    matrices = [(FactoredOperator(-1.0, torch.from_numpy(factor).float()), factor[0] @ factor[0].T)]
-    for kernel in KERNELS:
-        sign = -1.0 if kernel in ("exponential", "window") else 1.0
-        matrices.append((TemporalOperator(sign, kernel, torch.tensor([4.0])), kinds[kernel]))
-    task = make_task(found, max_outer=2, epsilon=0.5)
-    for operator, matrix in matrices:
-        edges = matrix if operator.sign > 0 else 1 - matrix
-        solution = solve(dataclasses.replace(task, edges_a=operator))
-        expected = gromov.projected_gradient(cost, edges, edges_b, a, b, 0.5, 0.5, steps=2)
-        assert_close(solution, found, lambda *_, e=expected: e)
+    """Like their matrices; the vectors have width 3, so their edges are factored."""
+    cost, _, edges_b, a, b = problems(10, [(13, 5)])[0]
+    vectors = np.random.default_rng(10).normal(size=(1, 13, 3)) / 2
+    for edges in (
+        CosineEdges(torch.from_numpy(vectors).float().to(DEVICE)),
+        TemporalEdges(torch.tensor([13], device=DEVICE), 13, 0.3),
+    ):
+        matrix = edges.dense()[0].cpu().double().numpy()
+        found = [(cost, matrix, edges_b, a, b)]
+        solution = solve(found, edges={"edges_a": edges}, max_outer=2, epsilon=0.5)
+        assert_close(solution, found, lambda *p: gromov.projected_gradient(*p, 0.5, 0.5, steps=2))
 
 
 def main():
@@ -289,17 +248,18 @@ def test_cuda_on_a_cpu_leaves_it_to_the_reference():
 
 
 def test_cuda_says_why_not(monkeypatch):
-    task = make_task(problems(11, [(3, 2)]))
+    problem, settings = make_case(problems(11, [(3, 2)]))
     monkeypatch.setenv("TRITON_INTERPRET", "0")
-    assert cuda.missing(task) == "it has no solver on cpu"
+    if DEVICE.type == "cpu":
+        assert "cpu" in cuda.missing(problem, settings)
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    assert cuda.missing(task) is None
-    wide = dataclasses.replace(task, node_cost=torch.zeros(1, 2, 129))
-    assert cuda.missing(wide) == "129 tokens are more than 128"
-    double = dataclasses.replace(task, node_cost=task.node_cost.double())
-    assert "float64" in cuda.missing(double)
+    assert cuda.missing(problem, settings) is None
+    wide = dataclasses.replace(problem, node_cost=torch.zeros(1, 2, 129))
+    assert all(fact in cuda.missing(wide, settings) for fact in ("129", "128"))
+    double = dataclasses.replace(problem, node_cost=problem.node_cost.double())
+    assert "float64" in cuda.missing(double, settings)
     monkeypatch.setattr(torch, "__version__", "1.13.1")
-    assert cuda.missing(task) == "it needs torch 2"
+    assert "torch 2" in cuda.missing(problem, settings)
 
 
 if __name__ == "__main__":

@@ -6,18 +6,18 @@ import sys
 import pytest
 import torch
 
-from gmot.ot import backends, sinkhorn
+from gmot.ot import kernels, sinkhorn
 
 COST = torch.rand(2, 5, 3, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(autouse=True)
 def forget():
-    """What was found absent and said before."""
-    backends._absent.cache_clear()
-    backends._log_once.cache_clear()
+    """Installed packages and logged replacements."""
+    kernels._not_installed.cache_clear()
+    kernels._replaced.cache_clear()
     yield
-    backends._absent.cache_clear()
+    kernels._not_installed.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -28,9 +28,9 @@ def test_a_missing_package_is_a_warning_and_torch_solves(backend, package, monke
     with caplog.at_level(logging.INFO, logger="gmot.ot"):
         plans = [sinkhorn(COST, backend=backend).plan for _ in range(2)]
     assert torch.equal(plans[0], sinkhorn(COST, backend="torch").plan)
-    said = [(r.levelname, r.getMessage()) for r in caplog.records]
-    expected = f"backend {backend}: {package} is not installed; torch solves instead"
-    assert said == [("WARNING", expected)]  # once
+    (record,) = caplog.records  # once
+    assert record.levelname == "WARNING"
+    assert all(fact in record.getMessage() for fact in (backend, package, "torch"))
 
 
 def test_left_to_itself_it_says_so_quietly(monkeypatch, caplog):
@@ -45,14 +45,16 @@ def test_only_the_reference_can_be_unrolled(caplog):
     with caplog.at_level(logging.INFO, logger="gmot.ot"):
         plan = sinkhorn(cost, plan_gradient="unroll", backend="cpu").plan
     assert plan.requires_grad
-    assert "only torch can be unrolled" in caplog.text
+    assert all(fact in caplog.text for fact in ("cpu", "torch", "unrolled"))
 
 
 def test_the_kernel_of_the_device_is_taken(monkeypatch):
     pytest.importorskip("numba")
-    from gmot.ot.backends import cpu
+    from gmot.ot.kernels import cpu
 
     asked = []
-    monkeypatch.setattr(cpu, "solve", lambda task, solve=cpu.solve: asked.append(1) or solve(task))
+    monkeypatch.setattr(
+        cpu, "solve", lambda *case, solve=cpu.solve: asked.append(1) or solve(*case)
+    )
     sinkhorn(COST)
     assert asked == [1]

@@ -1,28 +1,16 @@
 """Structured edges against the matrices they stand for."""
 
-import numpy as np
 import pytest
 import torch
 
 from gmot.ot import CosineEdges, DenseEdges, TemporalEdges, fused_gromov_wasserstein
 from gmot.ot.edges import edge_term
 
-KERNELS = ("exponential", "window", "absolute", "squared")
 
-
-def temporal_matrix(length, size, kernel, width):
+def temporal_matrix(length, size, width):
     """One pair at a time."""
-    matrix = np.zeros((size, size))
-    for i in range(size):
-        for j in range(size):
-            d = abs(i - j) / (width * length)
-            matrix[i, j] = {
-                "exponential": 1 - np.exp(-d),
-                "window": float(d > 1 + 1e-9),
-                "absolute": d,
-                "squared": d**2,
-            }[kernel]
-    return torch.tensor(matrix)
+    pairs = [[abs(i - j) / (width * length) for j in range(size)] for i in range(size)]
+    return 1 - (-torch.tensor(pairs, dtype=torch.float64)).exp()
 
 
 def weights(*lengths, size):
@@ -33,12 +21,11 @@ def weights(*lengths, size):
 
 
 @pytest.mark.parametrize("width", [0.03, 0.1, 0.25, 1.0, 3.0])
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_temporal_edges_are_their_matrix(kernel, width):
+def test_temporal_edges_are_their_matrix(width):
     torch.manual_seed(0)
     lengths, size = torch.tensor([40, 23]), 40
-    edges = TemporalEdges(lengths, size, kernel, width, dtype=torch.float64)
-    matrix = torch.stack([temporal_matrix(int(n), size, kernel, width) for n in lengths])
+    edges = TemporalEdges(lengths, size, width, dtype=torch.float64)
+    matrix = torch.stack([temporal_matrix(int(n), size, width) for n in lengths])
     torch.testing.assert_close(edges.dense(), matrix)
     plan = torch.rand(2, 3, size, dtype=torch.float64)
     torch.testing.assert_close(edges.product(plan), plan @ matrix)
@@ -46,12 +33,11 @@ def test_temporal_edges_are_their_matrix(kernel, width):
     torch.testing.assert_close(edges.energy(w), torch.einsum("nij,ni,nj->n", matrix.square(), w, w))
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_temporal_products_in_float32(kernel):
+def test_temporal_products_in_float32():
     """2,000 frames, a minute and a half of speech: no digit is lost to running sums."""
     lengths, plan = torch.tensor([2000]), torch.rand(1, 2, 2000)
-    single = TemporalEdges(lengths, 2000, kernel, 0.05)
-    double = TemporalEdges(lengths, 2000, kernel, 0.05, dtype=torch.float64)
+    single = TemporalEdges(lengths, 2000, 0.05)
+    double = TemporalEdges(lengths, 2000, 0.05, dtype=torch.float64)
     expected = double.product(plan.double())
     torch.testing.assert_close(single.product(plan).double(), expected, rtol=2e-5, atol=2e-4)
 
@@ -110,8 +96,8 @@ def problem(seed, rows=12, columns=5, width=8):
 @pytest.mark.parametrize("width", [3, 8])
 def test_structured_and_dense_edges_give_the_same_plan(width, backend):
     x, y, (rows, columns) = problem(3, width=width)
-    temporal = TemporalEdges(rows, 12, "exponential", 0.2, dtype=torch.float64)
-    options = {"lengths_a": rows, "lengths_b": columns, "alpha": 0.6, "epsilon": 0.1}
+    temporal = TemporalEdges(rows, 12, 0.2, dtype=torch.float64)
+    options = {"lengths_a": rows, "lengths_b": columns, "edge_weight": 0.6, "epsilon": 0.1}
     options.update(max_outer=500, tolerance=1e-11, backend=backend)
     cost = 1 - x @ y.transpose(1, 2)
     for edges_a in (CosineEdges(x), temporal):
@@ -134,18 +120,17 @@ def test_what_stands_in_the_padding_of_vectors_has_no_effect():
 
 
 @pytest.mark.parametrize(
-    "make, message",
+    "make, facts",
     [
-        (lambda x: CosineEdges(x[0]), "CosineEdges: expected floating point vectors of shape"),
-        (lambda x: CosineEdges(x[:, :5]), r"edges_a: expected shape \(2, 12\), found \(2, 5\)"),
-        (lambda x: CosineEdges(x.float()), "edges_a: is torch.float32"),
-        (lambda x: CosineEdges(x / 0), "edges_a: item 0 has NaN or infinite"),
-        (lambda x: TemporalEdges(torch.tensor([12, 9]), 12, "gauss"), "kernel: expected one of"),
-        (lambda x: TemporalEdges(torch.tensor([12, 9]), 12, width=0.0), "width: expected a finite"),
-        (lambda x: TemporalEdges(torch.tensor([12]), 12), r"edges_a: expected shape \(2, 12\)"),
+        (lambda x: CosineEdges(x[0]), "CosineEdges (12, 8)"),
+        (lambda x: CosineEdges(x[:, :5]), "edges_a (2, 12) (2, 5)"),
+        (lambda x: CosineEdges(x.float()), "edges_a float32 float64"),
+        (lambda x: CosineEdges(x / 0), "edges_a item 0 NaN"),
+        (lambda x: TemporalEdges(torch.tensor([12, 9]), 12, width=0.0), "width 0.0"),
+        (lambda x: TemporalEdges(torch.tensor([12]), 12), "edges_a (2, 12) (1, 12)"),
     ],
 )
-def test_bad_edges_are_refused(make, message):
+def test_bad_edges_are_refused(make, facts, refusal):
     x, y, _ = problem(5)
-    with pytest.raises(ValueError, match=message):
+    with refusal(*facts.split()):
         fused_gromov_wasserstein(1 - x @ y.transpose(1, 2), make(x), CosineEdges(y))

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from gmot.ot.backends import verification
+from gmot.ot.kernels import verification
 
 pytest.importorskip("triton")
+pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -26,7 +27,7 @@ def verdict(tmp_path, monkeypatch):
         key = verification.make_key(torch.device("cpu"))
         path = verification._path(key)
         path.parent.mkdir(parents=True)
-        content = {"reason": reason, "key": key, "differences": {}, "timings": []}
+        content = {"reason": reason, "key": key, "differences": {}}
         path.write_text(json.dumps(content))
 
     return keep

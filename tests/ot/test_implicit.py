@@ -62,7 +62,7 @@ def test_oracle_fused_gromov_from_features(alpha):
             1 - u @ v.transpose(1, 2),
             CosineEdges(u),
             CosineEdges(v),
-            alpha=alpha,
+            edge_weight=alpha,
             epsilon=0.2,
             max_outer=3000,
             max_inner=50,
@@ -81,9 +81,9 @@ def test_oracle_dense_and_temporal_edges():
     def function(matrix):
         result = fused_gromov_wasserstein(
             cost,
-            TemporalEdges(torch.tensor([9, 9]), 9, "absolute", 1.0, dtype=torch.float64),
+            TemporalEdges(torch.tensor([9, 9]), 9, 1.0, dtype=torch.float64),
             matrix + matrix.transpose(1, 2),
-            alpha=0.5,
+            edge_weight=0.5,
             epsilon=0.2,
             max_outer=3000,
             max_inner=50,
@@ -104,7 +104,7 @@ def test_it_agrees_with_unrolling():
             leaf / 4,
             torch.cdist(x, x) / 4,
             torch.cdist(y, y) / 4,
-            alpha=0.5,
+            edge_weight=0.5,
             epsilon=0.1,
             max_outer=300,
             plan_gradient=plan_gradient,
@@ -143,15 +143,3 @@ def test_float32_and_small_epsilon_stay_finite():
     result = sinkhorn(leaf, epsilon=0.002, plan_gradient="implicit", backend="torch")
     (result.plan * loss.float()).sum().backward()
     assert torch.isfinite(leaf.grad).all()
-
-
-def test_proximal_steps_have_no_implicit_gradient():
-    x, y, _ = features()
-    with pytest.raises(ValueError, match="implicit asks for a plan that has converged"):
-        fused_gromov_wasserstein(
-            torch.cdist(x, y),
-            torch.cdist(x, x),
-            torch.cdist(y, y),
-            method="proximal",
-            plan_gradient="implicit",
-        )

@@ -130,8 +130,8 @@ def test_batch_mates_do_not_matter(reach):
         assert together.iterations[i] == alone.iterations
 
 
-def test_zero_weights_inside_the_length():
-    """A node without weight is as if it were not there."""
+def test_zero_marginals_inside_the_length():
+    """A node without mass is as if it were not there."""
     cost, _, _, a, b = gromov.random_problem(np.random.default_rng(7), 6, 4)
     a[2] = 0
     a /= a.sum()
@@ -158,7 +158,7 @@ def test_small_epsilon_in_float32(spread):
         assert np.abs(result.plan.numpy() - expected).sum() < 1e-3
 
 
-def test_weights_of_absurd_range_stay_finite():
+def test_marginals_of_extreme_range_stay_finite():
     cost = np.random.default_rng(9).uniform(size=(5, 4)).astype(np.float32)
     a = np.array([1, 1e-30, 1e-20, 1e-10, 1], dtype=np.float32)
     b = np.array([1, 1, 1e-35, 1e-25], dtype=np.float32)
@@ -176,39 +176,37 @@ def test_half_precision_and_autocast_are_computed_in_float32():
 
 
 @pytest.mark.parametrize(
-    "change, message",
+    "change, facts",
     [
-        ({"cost": np.zeros((0, 4, 3))}, "cost: nothing"),
-        ({"cost": np.zeros((2, 4, 0))}, "cost: nothing"),
-        ({"cost": np.zeros(4)}, "cost: expected shape"),
-        ({"cost": np.zeros((2, 4, 3), dtype=int)}, "cost: expected floating"),
-        ({"lengths_a": [4, 0]}, "lengths_a: item 1 is empty"),
-        ({"lengths_b": [4, 3]}, "lengths_b: item 0 is longer"),
-        ({"lengths_b": [3, 3, 3]}, "lengths_b: expected shape"),
-        ({"lengths_b": [3.0, 3.0]}, "lengths_b: expected integers"),
-        ({"cost": np.full((2, 4, 3), np.nan)}, "cost: item 0 has NaN"),
-        ({"weights_a": np.array([[1, 1, 1, 1], [1, np.inf, 1, 1]])}, "weights_a: item 1 has NaN"),
-        ({"weights_a": np.array([[1, 1, 1, 1], [1, -1, 1, 1.0]])}, "weights_a: item 1 has negat"),
-        ({"weights_b": np.array([[1, 1, 1], [0, 0, 0.0]])}, "weights_b: item 1 has no mass"),
-        ({"weights_b": np.array([[0.5, 0.5, 0], [1, 1, 1.0]])}, "sums differ in item 1"),
-        ({"weights_b": np.ones((2, 4))}, "weights_b: expected shape"),
-        ({"weights_b": np.ones((2, 3), dtype=np.float32)}, "weights_b: is torch.float32"),
-        ({"epsilon": 0}, "epsilon"),
-        ({"epsilon": float("nan")}, "epsilon"),
-        ({"reach_a": 0.0}, "reach_a"),
-        ({"max_iterations": 0}, "max_iterations"),
-        ({"tolerance": -1}, "tolerance"),
-        ({"plan_gradient": "unrol"}, "plan_gradient: expected one of detach, unroll, implicit"),
-        ({"plan_gradient": "implicit", "reach_b": 1.0}, "implicit is for balanced transport"),
-        ({"backend": "jax"}, "backend: expected one of auto, torch, cpu, .*; found 'jax'"),
+        ({"cost": np.zeros((0, 4, 3))}, "cost (0, 4, 3)"),
+        ({"cost": np.zeros(4)}, "cost (4,)"),
+        ({"cost": np.zeros((2, 4, 3), dtype=int)}, "cost int64"),
+        ({"lengths_a": [4, 0]}, "lengths_a item 1"),
+        ({"lengths_b": [4, 3]}, "lengths_b item 0"),
+        ({"lengths_b": [3, 3, 3]}, "lengths_b (2,) (3,)"),
+        ({"lengths_b": [3.0, 3.0]}, "lengths_b float32"),
+        ({"cost": np.full((2, 4, 3), np.nan)}, "cost item 0 NaN"),
+        ({"marginal_a": np.array([[1, 1, 1, 1], [1, np.inf, 1, 1]])}, "marginal_a item 1 NaN"),
+        ({"marginal_a": np.array([[1, 1, 1, 1], [1, -1, 1, 1.0]])}, "marginal_a item 1 negative"),
+        ({"marginal_b": np.array([[1, 1, 1], [0, 0, 0.0]])}, "marginal_b item 1 mass"),
+        ({"marginal_b": np.array([[0.5, 0.5, 0], [1, 1, 1.0]])}, "marginal_a marginal_b item 1"),
+        ({"marginal_b": np.ones((2, 4))}, "marginal_b (2, 3) (2, 4)"),
+        ({"marginal_b": np.ones((2, 3), dtype=np.float32)}, "marginal_b float32 float64"),
+        ({"epsilon": 0}, "epsilon 0"),
+        ({"epsilon": float("nan")}, "epsilon nan"),
+        ({"reach_a": 0.0}, "reach_a 0.0"),
+        ({"max_iterations": 0}, "max_iterations 0"),
+        ({"tolerance": -1}, "tolerance -1"),
+        ({"plan_gradient": "unrol"}, "plan_gradient detach unroll implicit 'unrol'"),
+        ({"plan_gradient": "implicit", "reach_b": 1.0}, "plan_gradient implicit balanced"),
+        ({"backend": "jax"}, "backend auto torch 'jax'"),
     ],
 )
-def test_bad_input_is_refused(change, message):
-    arguments = {"cost": np.zeros((2, 4, 3)), **change}
-    with pytest.raises(ValueError, match=message):
-        sinkhorn(**arguments)
+def test_bad_input_is_refused(change, facts, refusal):
+    with refusal(*facts.split()):
+        sinkhorn(**{"cost": np.zeros((2, 4, 3)), **change})
 
 
-def test_mixed_devices_are_refused():
-    with pytest.raises(ValueError, match="weights_a: is torch.float32 on meta"):
+def test_mixed_devices_are_refused(refusal):
+    with refusal("marginal_a", "meta", "cpu"):
         sinkhorn(torch.zeros(2, 4, 3), torch.ones(2, 4, device="meta"))

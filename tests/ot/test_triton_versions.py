@@ -19,6 +19,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.integration
 VERSIONS = re.findall(r"^triton==(\S+)", (ROOT / "tests/ot/tritons.txt").read_text(), re.M)
 ARCHITECTURES = (80, 90)
 # Of each program, without a request to the driver.
@@ -28,18 +29,18 @@ MAX_SHARED = 48 * 1024
 # ------------------------------------------------------------------ in a process of its own
 
 
-def tasks():
-    """Tasks whose launches are the kernel's specialisations, by name."""
-    from gmot.ot.operators import DenseOperator
-    from gmot.ot.task import Task
+def cases():
+    """Problems and settings whose launches are the kernel's specialisations, by name."""
+    from gmot.ot import DenseEdges
+    from gmot.ot.problem import Problem, Settings
 
     def make(rows, columns, edges, **options):
         a, b = torch.full((1, rows), 1 / rows), torch.full((1, columns), 1 / columns)
-        both = [DenseOperator(1.0, torch.zeros(1, n, n)) for n in (rows, columns)]
+        both = [DenseEdges(torch.zeros(1, n, n)) if edges else None for n in (rows, columns)]
         chosen = {"epsilon": 0.1, "proximal": False, "max_outer": 10, "max_inner": 20}
         chosen.update(tolerance=1e-4, marginal_tolerance=1e-4, **options)
-        both, alpha = (both, 0.5) if edges else ((None, None), 0.0)
-        return Task(torch.zeros(1, rows, columns), a, b, *both, alpha=alpha, **chosen)
+        settings = Settings(edge_weight=0.5 if edges else 0.0, **chosen)
+        return Problem(torch.zeros(1, rows, columns), a, b, *both), settings
 
     once = {"max_outer": 1}  # a constant to Triton
     return {
@@ -47,7 +48,7 @@ def tasks():
         # Sizes divisible by 16, which Triton knows as well.
         "edges, 160 x 128": make(160, 128, True),
         "balanced, 112 x 16": make(112, 16, False, **once),
-        "unbalanced, 112 x 16": make(112, 16, False, **once, power_a=0.9, power_b=0.8),
+        "unbalanced, 112 x 16": make(112, 16, False, **once, reach_a=0.9, reach_b=0.8),
         "edges, proximal, 1 x 1": make(1, 1, True, proximal=True, max_outer=1, max_inner=1),
         "proximal, 21 x 33": make(21, 33, False, proximal=True),
     }
@@ -100,19 +101,19 @@ def compile_all():
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
 
-    from gmot.ot.backends import cuda, cuda_kernel
+    from gmot.ot.kernels import cuda, cuda_kernel
 
     kernel = cuda_kernel.solve_item
     cuda_kernel.solve_item = recorder = Recorder(kernel)
     done = []
-    for name, task in tasks().items():
-        cuda.solve(task)
+    for name, case in cases().items():
+        cuda.solve(*case)
         signature, constants, attributes, options = launch = recorder.launches.pop()
         if launch in done:  # nothing that differs is known when it is compiled
             continue
         done.append(launch)
         for architecture in ARCHITECTURES:
-            found = {"triton": triton.__version__, "sm": architecture, "task": name}
+            found = {"triton": triton.__version__, "sm": architecture, "case": name}
             print(json.dumps(found), flush=True)
             source = ASTSource(kernel, signature, constants, attributes)
             compiled = compile(source, GPUTarget("cuda", architecture, 32), options)
@@ -170,7 +171,7 @@ def test_kernel_compiles(version, tmp_path, capsys):
         print()
         for line in compiled:
             print(
-                "compiled: triton {triton}, sm_{sm}, {task}: {registers} registers, {stack} bytes "
+                "compiled: triton {triton}, sm_{sm}, {case}: {registers} registers, {stack} bytes "
                 "of stack, {shared} of shared memory".format(**line)
             )
     assert {line["triton"] for line in compiled} == {version}
@@ -179,13 +180,10 @@ def test_kernel_compiles(version, tmp_path, capsys):
     assert all(line["shared"] <= MAX_SHARED for line in compiled)
 
 
-def test_versions_are_those_of_the_requirements():
-    second = (ROOT / "requirements" / "torch2.txt").read_text()
-    assert re.search(r"^triton==(\S+)", second, re.M).group(1) in VERSIONS
-    text = (ROOT / "tests/ot/tritons.txt").read_text()
-    for file in ("torch2.txt", "cuda12.txt"):
-        pinned = re.search(r"^torch==(\d+\.\d+)", (ROOT / "requirements" / file).read_text(), re.M)
-        assert f"torch {pinned.group(1)} (requirements/{file})" in text
+def test_versions_are_those_of_the_locks():
+    for lock in ("torch2.txt", "modern.txt", "modern-cuda12.txt"):
+        text = (ROOT / "requirements" / lock).read_text()
+        assert re.search(r"^triton==(\S+)", text, re.M).group(1) in VERSIONS, lock
 
 
 if __name__ == "__main__":

@@ -1,24 +1,17 @@
-"""shared/prepare.sh and run.sh through a corpus of one's own, and .ci/run.
+"""Stages and options of the recipes, with a python that only records what it is asked to run."""
 
-The whole recipe is run elsewhere; here a small Kaldi-style corpus goes through the first stages.
-"""
-
-import math
 import os
-import shutil
-import struct
-import wave
+import sys
 from pathlib import Path
 
 import pytest
 
-from gmot.transfer.systems import SYSTEMS
-
 ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted(path.parent.name for path in (ROOT / "egs").glob("*/run.sh"))
 
 
 @pytest.mark.parametrize("name", ["prepare.sh", "run.sh"])
-@pytest.mark.parametrize("recipe", sorted(p.parent.name for p in (ROOT / "egs").glob("*/run.sh")))
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_help_and_refusals_of_every_recipe(bash, recipe, name):
     script = str(ROOT / "egs" / recipe / name)
     result = bash(script, "--help")
@@ -27,10 +20,10 @@ def test_help_and_refusals_of_every_recipe(bash, recipe, name):
     assert "--stop-stage" in result.stdout
     result = bash(script, "--stop-stag", "3")
     assert result.returncode == 2
-    assert "unknown option '--stop-stag'" in result.stderr
-    result = bash(script, "--stage", "two")
+    assert "--stop-stag'" in result.stderr
+    result = bash(script, "--stage", "two", "--data-dir", "data")
     assert result.returncode == 1
-    assert "--stage two: a number is needed" in result.stderr
+    assert "--stage" in result.stderr and "two" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -42,449 +35,268 @@ def test_help_and_refusals_of_every_recipe(bash, recipe, name):
         ("-u XDG_CACHE_HOME -u HOME", f"{ROOT}/egs/mini/download/.cache"),
     ],
 )
-def test_the_mini_corpus_finds_a_cache(bash, tmp_path, variables, cache):
+def test_the_cache_of_the_mini_corpus(bash, tmp_path, variables, cache):
     result = bash(script=f'env {variables} bash "$root/egs/mini/run.sh" --help')
     assert result.returncode == 0, result.stderr
     assert f"(default: {cache.format(started_in=tmp_path)}/gmot/mini/teacher)" in result.stdout
 
 
-@pytest.fixture
-def corpus(tmp_path):
-    """A recipe ``own`` beside the repository's shared scripts, with three parts of two tones."""
-    recipe = tmp_path / "own"
-    recipe.mkdir()
-    (recipe / "corpus.sh").write_text(
-        'speed_perturb=""\nnum_mel_bins=40\nnormalize_text() { tr -d "?"; }\n'
-    )
-    for name in ("prepare", "run"):
-        (recipe / f"{name}.sh").write_text(f'recipe={recipe}\n. "{ROOT}/shared/{name}.sh"\n')
-    for part in ("train", "dev", "test"):
-        folder = recipe / "download" / part
-        folder.mkdir(parents=True)
-        lines = []
-        for i in (1, 2):
-            tone = (int(8000 * math.sin(n * 0.05 * i)) for n in range(16000))
-            with wave.open(str(folder / f"{part}{i}.wav"), "wb") as f:
-                f.setparams((1, 2, 16000, 0, "NONE", ""))
-                f.writeframes(b"".join(struct.pack("<h", x) for x in tone))
-            lines.append(f"{part}{i}")
-        (folder / "wav.scp").write_text("".join(f"{x} {x}.wav\n" for x in lines))
-        (folder / "text").write_text("".join(f"{x} 今天好?\n" for x in lines), encoding="utf-8")
-    return recipe
-
-
-def test_a_corpus_of_ones_own_goes_through_the_first_stages(bash, corpus):
-    def prepare(*arguments):
-        return bash(str(corpus / "prepare.sh"), "--venv", "none", *arguments)
-
-    result = prepare("--stop-stage", "2")
-    assert result.returncode == 0, result.stderr
-    data = corpus / "data"
-    assert (data / "manifests/own_supervisions_dev.jsonl.gz").exists()
-    assert (data / "fbank/own_cuts_train.jsonl.gz").exists()
-
-    import gzip
-
-    with gzip.open(data / "manifests/own_supervisions_dev.jsonl.gz", "rt", encoding="utf-8") as f:
-        text = f.read()
-    assert "今天好" in text or "\\u4eca\\u5929\\u597d" in text
-    assert "?" not in text  # normalize_text of corpus.sh
-
-    result = prepare("--stop-stage", "2")
-    assert result.stderr.count("up to date") == 3
-
-    result = prepare("--stage", "1", "--stop-stage", "2", "--num-mel-bins", "24")
-    assert result.returncode == 0, result.stderr
-    assert result.stderr.count("up to date") == 1
-    assert "now: num_mel_bins='24'" in result.stderr
-
-    result = prepare("--stage", "4", "--stop-stage", "4", "--data-dir", "elsewhere")
-    assert result.returncode == 1
-    assert "needs stage 'manifests', which is not finished" in result.stderr
-
-
-def test_a_corrected_transcript_makes_new_manifests(bash, corpus):
-    command = (str(corpus / "prepare.sh"), "--venv", "none", "--stop-stage", "1")
-    assert bash(*command).returncode == 0
-    text = corpus / "download/dev/text"
-    text.write_text(text.read_text(encoding="utf-8").replace("好", "坏"), encoding="utf-8")
-    result = bash(*command)
-    assert result.returncode == 0, result.stderr
-    assert f"now: file {text}" in result.stderr
-    assert f"file {corpus}/download/train/text" not in result.stderr
-    assert result.stderr.count("up to date") == 1
-    assert bash(*command).stderr.count("up to date") == 2
-
-
-def test_the_corpus_is_made_again_when_what_it_is_made_from_changes(bash, corpus):
-    with open(corpus / "corpus.sh", "a") as f:
-        f.write('settle() { corpus_inputs=("$recipe/list"); }\n')
-        f.write("download_corpus() { echo made one; }\n")
-    (corpus / "list").write_text("a")
-    command = (str(corpus / "prepare.sh"), "--venv", "none", "--stop-stage", "0")
-    assert bash(*command).stdout == "made one\n"
-    assert bash(*command).stdout == ""
-    (corpus / "list").write_text("b")
-    result = bash(*command)
-    assert result.stdout == "made one\n"
-    assert f"now: file {corpus}/list" in result.stderr
-    script = corpus / "corpus.sh"
-    script.write_text(script.read_text().replace("made one", "made two"))
-    assert bash(*command).stdout == "made two\n"
-
-
-def test_products_below_a_relative_data_dir(bash, corpus, tmp_path):
-    with open(corpus / "corpus.sh", "a") as f:
-        f.write('settle() { corpus_dir=$data_dir/corpus corpus_products=("$corpus_dir/made"); }\n')
-        f.write('download_corpus() { mkdir -p "$corpus_dir"; echo one >"$corpus_dir/made"; }\n')
-    command = (str(corpus / "prepare.sh"), "--venv", "none", "--data-dir", "here")
-    for _ in range(2):
-        result = bash(*command, "--stop-stage", "0")
-        assert result.returncode == 0, result.stderr
-    assert "up to date" in result.stderr and (tmp_path / "here/corpus/made").is_file()
-
-
-@pytest.mark.parametrize("name", ["数据", 'it\'s $a "b"', "back\\slash"])
-def test_odd_paths_reach_the_filter_of_transcripts(bash, corpus, name):
-    result = bash(
-        *(str(corpus / "prepare.sh"), "--venv", "none", "--stop-stage", "1"),
-        *("--data-dir", str(corpus / name)),
-        LC_ALL="C",
-    )
-    assert result.returncode == 0, result.stderr
-    assert (corpus / name / "manifests/own_supervisions_dev.jsonl.gz").exists()
+# Makes what the stages expect. Planning is done in earnest.
+PYTHON = f"""#!/bin/bash
+case $1 in -c) exit 0 ;; local/plan_experiments.py) exec {sys.executable} "$@" ;; esac
+echo "$@" >>"$calls"
+while [ $# -gt 1 ]; do
+  case $1 in
+    --output | --rescore-arpa) mkdir -p "$(dirname "$2")"; echo "| x |" >"$2" ;;
+    --exp-dir) mkdir -p "$2"; [ -s "$2/results.json" ] || echo "[]" >"$2/results.json" ;;
+    --store) mkdir -p "$2"; for f in features.bin index.json; do echo x >"$2/$f"; done ;;
+    --lang-dir) mkdir -p "$2"; echo x | tee "$2"/{{tokens,words,lexicon}}.txt >"$2/text" ;;
+    --graph-dir) mkdir -p "$2"; for f in H HLG G; do echo x >"$2/$f.pt"; done ;;
+  esac
+  shift
+done
+"""
 
 
 @pytest.fixture
-def later_stages(bash, corpus, tmp_path):
-    """Run stages 8 to 10 with a python that writes down what it is asked, one line a call."""
+def recipe(bash, tmp_path):
+    """Function that runs a recipe from a stage on, with those before it finished.
+
+    Returns the recorded commands.
+    """
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
-    calls = tmp_path / "calls"
-    python.write_text(
-        '#!/bin/sh\necho "$@" >>"$calls"\n'
-        "while [ $# -gt 1 ]; do case $1 in\n"
-        '  --output) echo "| x |" >"$2" ;;\n'
-        '  --exp-dir) mkdir -p "$2" && echo "[]" >"$2/results.json" ;;\n'
-        '  --store) mkdir -p "$2"; for f in features.bin index.json; do echo x >"$2/$f"; done ;;\n'
-        "esac; shift; done\n"
-    )
+    python.write_text(PYTHON)
     python.chmod(0o755)
-    markers = corpus / "data" / ".stages"
-    markers.mkdir(parents=True)
-    for name in ("fbank", "lang", "teacher", "teacher_random", "graphs"):
-        (markers / f"{name}.done").write_text("run\n")
-    (corpus / "conf").mkdir()
-    (corpus / "conf" / "common.yaml").write_text("")
+    calls = tmp_path / "calls"
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "tokenizer.json").write_text("{}")
+    (tmp_path / "teacher" / "model.safetensors").write_text("weights")
 
-    def run(*options, stage="8"):
-        calls.unlink(missing_ok=True)
-        result = bash(
-            *(str(corpus / "run.sh"), "--venv", "none", "--stage", stage, *options),
+    def run(*options, name="mini", script="run.sh", stage=8):
+        data = tmp_path / name / ("small" if name == "mini" else "") / ".stages"
+        data.mkdir(parents=True, exist_ok=True)
+        finished = ["manifests", "fbank", "lang", "graphs", "teacher"]
+        for marker in finished[: {4: 2, 7: 4, 8: 5}.get(stage, 0)]:
+            if not (data / f"{marker}.done").exists():
+                (data / f"{marker}.done").write_text("run\n")
+        calls.write_text("")
+        run.result = bash(
+            *(str(ROOT / "egs" / name / script), "--venv", "none", "--stage", str(stage)),
+            *("--data-dir", str(tmp_path / name), "--teacher", str(tmp_path / "teacher")),
+            *(("--exp-dir", str(tmp_path / "exp")) if script == "run.sh" else ()),
+            *map(str, options),
             calls=str(calls),
             PATH=f"{python.parent}{os.pathsep}{os.environ['PATH']}",
         )
-        run.result = result
-        if result.returncode != 0:
-            return []
-        assert result.stdout == "| x |\n"
-        found = [c for c in calls.read_text().splitlines() if c.startswith("local/")]
-        return [c.replace(str(corpus), "OWN") for c in found]
+        lines = calls.read_text().splitlines()
+        return [line.replace(str(tmp_path), "TMP").replace(str(ROOT), "ROOT") for line in lines]
 
     return run
 
 
-def test_decoding_and_results_know_their_options(later_stages):
-    def run(*options):
-        calls = later_stages("--systems", "ctc", *options)
-        assert later_stages.result.returncode == 0, later_stages.result.stderr
-        return calls
-
-    train, decode, results = run("--avg", "2", "--hlg-scale", "0.3", "--title", "Mine")
-    assert train.startswith("local/train.py")
-    assert "--avg 2 --hlg-scale 0.3" in decode
-    assert results.endswith("--unit utterance --title Mine")
-    same = ("--avg", "2", "--hlg-scale", "0.3")
-    assert run(*same, "--title", "Mine") == []
-    (results,) = run(*same, "--title", "Ours")
-    assert results.startswith("local/summarize_results.py") and results.endswith("--title Ours")
-    decode, _ = run("--avg", "2", "--hlg-scale", "0.5", "--title", "Ours")
-    assert "--avg 2 --hlg-scale 0.5" in decode
-    decode, results = run()
-    assert "--avg 1 --hlg-scale 0.6" in decode
-    assert results.endswith("--title own")
-    (results,) = run("--unit", "speaker")  # decoding stores the intervals of both units
-    assert "--unit speaker" in results
-    assert "--unit speaker" in run("--unit", "speaker", "--avg", "3")[0]
-    assert later_stages("--systems", "ctc", "--unit", "word") == []
-    assert "--unit word" in later_stages.result.stderr
+def names(calls):
+    return [call.split()[0].removeprefix("local/").removesuffix(".py") for call in calls]
 
 
-def test_results_that_are_gone_are_decoded_again(later_stages, corpus):
-    """lhotse#1259: a stage whose product is not there runs again."""
-    later_stages("--systems", "ctc")
-    results = corpus / "exp" / "ctc" / "results.json"
-    results.write_text("[1, 2]")  # other commands add to it
-    assert later_stages("--systems", "ctc") == []
+def test_two_experiments_are_trained_decoded_and_compared(recipe):
+    calls = recipe()
+    assert recipe.result.returncode == 0, recipe.result.stderr
+    assert names(calls) == ["train", "decode"] * 2 + ["summarize_results"]
+    train, decode = calls[2:4]
+    assert "--config ROOT/shared/conf/small.yaml --config ROOT/egs/mini/conf/gm_ot.yaml" in train
+    assert "--exp-dir TMP/exp/small/small/gm_ot" in train
+    assert "--teacher-store TMP/mini/small/teacher --teacher-layer 6" in train
+    assert "--teacher-store" not in calls[0]
+    assert "--config ROOT/egs/mini/decoding.yaml" in decode and "--avg 3" in decode
+    assert "--splits dev test" in decode and "--graph-dir TMP/mini/small/graphs" in decode
+    assert "--experiments ctc gm_ot" in calls[4]
+    assert recipe.result.stdout == "| x |\n"
+    assert recipe() == []
+    assert recipe.result.stdout == "| x |\n"
+
+
+def test_a_changed_option_reruns_the_stages_that_it_concerns(recipe):
+    ctc = ("--config", "conf/ctc.yaml")
+    recipe(*ctc)
+    assert names(recipe(*ctc, "--title", "Mine")) == ["summarize_results"]
+    assert names(recipe(*ctc, "--title", "Mine", "--unit", "speaker")) == ["summarize_results"]
+    recipe(*ctc)
+    assert names(recipe(*ctc, "--avg", "2")) == ["decode", "summarize_results"]
+    calls = recipe(*ctc, "--decoding.methods", "1best", "nbest", "--epoch", "4")
+    assert names(calls) == ["decode", "summarize_results"]
+    assert "--decoding.methods 1best nbest" in calls[0] and "--epoch 4" in calls[0]
+    assert (
+        recipe(*ctc, "--num-jobs", "7", "--decoding.methods", "1best", "nbest", "--epoch", "4")
+        == []
+    )
+
+
+def test_deleted_results_are_made_again(recipe, tmp_path):
+    """lhotse#1259."""
+    ctc = ("--config", "conf/ctc.yaml")
+    recipe(*ctc)
+    results = tmp_path / "exp/small/small/ctc/results.json"
+    results.write_text("[1, 2]")  # other commands extend it
+    assert recipe(*ctc) == []
     results.unlink()
-    assert [call.split()[0] for call in later_stages("--systems", "ctc")] == [
-        "local/decode.py",
-        "local/summarize_results.py",
-    ]
+    assert names(recipe(*ctc)) == ["decode", "summarize_results"]
 
 
-def test_options_of_methods_go_with_the_methods(later_stages):
-    search = ("--num-paths", "7", "--beam-size", "3", "--teacher", "some/bert")
-    _, decode, _ = later_stages("--systems", "ctc", *search)
-    assert not any(option in decode for option in ("--num-paths", "--teacher", "--scale-part"))
-    several = ("--hlg-scale", "0.2 0.4", "--scale-part", "test")
-    decode, _ = later_stages("--systems", "ctc", *search, *several)
-    assert "--hlg-scale 0.2 0.4 --scale-part test" in decode
-    decode, _ = later_stages("--systems", "ctc", *search, "--decoding-methods", "all")
-    methods = decode.split("--decoding-methods ")[1].split(" --")[0].split()
-    assert methods == [
-        *("ctc-greedy-search", "ctc-prefix-beam-search", "ctc-decoding", "1best", "nbest"),
-        *("nbest-oracle", "nbest-rescoring", "whole-lattice-rescoring", "plm-rescoring"),
-    ]
-    assert "--beam-size 3 --num-paths 7 --nbest-scale 0.5 --scale-part dev" in decode
-    assert "--teacher some/bert" in decode
-
-
-def test_configurations_name_systems_and_folders(later_stages, corpus, tmp_path):
-    conf = corpus / "conf"
-    (conf / "baseline.yaml").write_text("base: common.yaml\nsystem: ctc  # without a teacher\n")
-    (conf / "gm_ot_setting5.yaml").write_text("base: common.yaml\n")
-    (tmp_path / "mine.yaml").write_text(f"base: {conf}/other.yaml\nnum-epochs: 3\n")
-    (conf / "other.yaml").write_text("system: 'gm_ot_random_teacher'\n")
-    options = ("--config", "conf/baseline.yaml conf/gm_ot_setting5.yaml mine.yaml")
-    calls = later_stages(*options)
-    train = [c for c in calls if c.startswith("local/train.py")]
-    assert [c.split(" --prefix")[0] for c in train] == [
-        "local/train.py --config OWN/conf/baseline.yaml --system ctc",
-        "local/train.py --config OWN/conf/gm_ot_setting5.yaml --system gm_ot_setting5",
-        f"local/train.py --config {tmp_path}/mine.yaml --system gm_ot_random_teacher".replace(
-            str(corpus), "OWN"
-        ),
-    ]
-    assert "--teacher-store" not in train[0]
-    layer = "--teacher-layer last"
-    assert f"--teacher-store OWN/data/teacher {layer} --exp-dir" in train[1]
-    assert f"--teacher-store OWN/data/teacher_random {layer} --exp-dir OWN/exp/mine" in train[2]
-    assert "--systems baseline gm_ot_setting5 mine" in calls[-1]
-
-    # A configuration is made of those it builds on, and of no others.
-    (conf / "gm_ot_setting5.yaml").write_text("base: common.yaml\ndropout: 0.2\n")
-    (conf / "unused.yaml").write_text("")
-    train = [c for c in later_stages(*options) if c.startswith("local/train.py")]
-    assert len(train) == 1 and "gm_ot_setting5" in train[0]
-    (conf / "common.yaml").write_text("num-epochs: 2\n")
-    train = [c for c in later_stages(*options) if c.startswith("local/train.py")]
-    assert len(train) == 2
-
-
-def test_only_systems_that_learn_from_a_teacher_need_its_features(later_stages, corpus):
-    """And each kind of features is made once."""
-    markers = corpus / "data" / ".stages"
-    for name in ("teacher", "teacher_random"):
-        (markers / f"{name}.done").unlink()
-    (markers / "manifests.done").write_text("run\n")
-
-    def stores(systems):
-        calls = later_stages("--systems", systems, stage="7")
-        return [c.split("--layer ")[1] for c in calls if c.startswith("local/compute_teacher.py")]
-
-    assert stores("ctc ctc_adapter") == []
-    assert not (markers / "teacher.done").exists()
-    assert stores("ctc gm_ot hcm gm_ot_random_teacher") == [
-        "last --store OWN/data/teacher",
-        "last --store OWN/data/teacher_random --random-weights",
-    ]
-    assert stores("gm_ot") == []
-    shutil.rmtree(corpus / "exp")
-    calls = [c for c in later_stages("--systems", " ".join(SYSTEMS)) if "local/train.py" in c]
-    for settings, call in zip(SYSTEMS.values(), calls):
-        assert f"--system {settings.name} " in call
-        assert ("--teacher-store" in call) is settings.learns_from_teacher
-        assert ("data/teacher_random " in call) is settings.random_teacher
-    assert len(calls) == len(SYSTEMS)
-
-
-def test_a_layer_is_a_setting_of_its_store(later_stages, corpus):
-    """An empty value is the last layer; another layer makes another store and trains again."""
-    (corpus / "data" / ".stages" / "manifests.done").write_text("run\n")
-
-    def layers(*options):
-        calls = later_stages("--systems", "gm_ot", *options, stage="7")
-        return [
-            c.split("--layer ")[1].split()[0] if "--layer" in c else c.split()[0] for c in calls
-        ]
-
-    after = ["local/train.py", "local/decode.py", "local/summarize_results.py"]
-    assert layers() == ["last", *after]
-    assert layers() == layers("--teacher-layer", "") == layers("--teacher-layer", "last") == []
-    assert layers("--teacher-layer", "6") == ["6", *after]
-    assert layers("--teacher-layer=-1") == []
-    assert "--teacher-layer -1: " in later_stages.result.stderr
-
-
-@pytest.mark.parametrize(("recipe", "layer"), [("aishell", "last"), ("mini", "6")])
-def test_the_layer_of_every_row_of_a_recipe(bash, later_stages, tmp_path, recipe, layer):
-    """All five papers have the last layer of BERT; mini's teacher has one of its own."""
-    options = ("--venv", "none", "--stage", "7", "--stop-stage", "8")
-    data = tmp_path / recipe
-    rows = sorted(p.stem for p in (ROOT / "egs" / recipe / "conf").glob("*.yaml"))
-    rows = [row for row in rows if row not in ("common", "small", "baseline", "ctc_adapter")]
-    if recipe == "mini":
-        rows, choice = ["gm_ot"], ("--systems", "gm_ot")
-        markers = data / "small" / ".stages"
-    else:
-        choice = ("--config", " ".join(f"conf/{row}.yaml" for row in rows))
-        markers = data / ".stages"
-    markers.mkdir(parents=True)
-    for name in ("manifests", "fbank", "lang"):
-        (markers / f"{name}.done").write_text("run\n")
-    result = bash(
-        str(ROOT / "egs" / recipe / "run.sh"),
-        *(*options, *choice, "--data-dir", str(data), "--exp-dir", str(tmp_path / "exp")),
-        calls=str(tmp_path / "calls"),
-        PATH=f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
-    )
-    assert result.returncode == 0, result.stderr
-    store, *trained = (tmp_path / "calls").read_text().splitlines()
-    assert store.startswith("local/compute_teacher.py") and f"--layer {layer} " in store
-    assert len(trained) == len(rows)
-    assert all(f"--teacher-layer {layer} " in call for call in trained)
-
-
-def test_a_model_is_read_after_each_configuration(later_stages, corpus):
-    (corpus / "conf" / "small.yaml").write_text("d-model: 8\n")
-    train, decode, results = later_stages("--systems", "ctc", "--model", "small")
-    assert "--config OWN/conf/common.yaml OWN/conf/small.yaml --system ctc" in train
-    assert "--exp-dir OWN/exp/small/ctc" in train and "--exp-dir OWN/exp/small/ctc" in decode
-    assert "--output OWN/exp/small/RESULTS.md" in results
-    assert later_stages("--systems", "ctc", "--model", "large") == []
-    assert "--model large: there is no" in later_stages.result.stderr
-
-
-def test_few_epochs_are_averaged_over_what_there_is(later_stages):
-    train, decode, _ = later_stages("--systems", "ctc", "--num-epochs", "2", "--avg", "10")
-    assert train.endswith("--num-epochs 2") and "--avg 2" in decode
-    _, decode, _ = later_stages("--systems", "ctc", "--num-epochs", "12", "--avg", "10")
-    assert "--avg 10" in decode
-
-
-def test_pretraining_comes_first_and_is_what_the_others_start_from(later_stages, corpus):
-    options = ("--systems", "gm_ot hcm", "--pretrain", "true", "--avg", "3")
-    calls = later_stages(*options)
-    first, average, *others = calls[:4]
-    assert "--system ctc" in first and "--init-from" not in first
-    assert average == (
-        "local/average_checkpoints.py --exp-dir OWN/exp/ctc --avg 3 --output OWN/exp/ctc/average.pt"
-    )
-    for system, call in zip(("gm_ot", "hcm"), others):
-        assert f"--system {system}" in call
-        assert f"--exp-dir OWN/exp/{system}-pretrained --init-from ctc/average.pt" in call
-    assert "--systems ctc gm_ot-pretrained hcm-pretrained" in calls[-1]
-    assert later_stages(*options) == []
-
-    # The first one may start from elsewhere; what lies there is an input.
-    other = corpus / "other.pt"
-    other.write_text("weights")
-    elsewhere = ("--init-from", str(other), "--init-lang-dir", "/other/lang")
-    first = later_stages(*options, *elsewhere)[0]
-    assert first.endswith("--init-from OWN/other.pt --init-lang-dir /other/lang")
-    assert later_stages(*options, *elsewhere) == []
-    other.write_text("other weights")
-    assert later_stages(*options, *elsewhere)[0] == first
-    other.unlink()
-    assert later_stages(*options, *elsewhere) == []
-    assert "its input" in later_stages.result.stderr
-    assert len(later_stages(*options)) > 1
-
-    # The baseline's training is the same with and without.
-    calls = later_stages("--systems", "ctc gm_ot", "--avg", "3")
-    assert [c.split()[0] for c in calls[:2]] == ["local/train.py", "local/decode.py"]
-
-    # One that was trained again starts the others again.
-    (corpus / "exp" / "ctc" / "train.done").unlink()
-    calls = later_stages(*options)
-    assert [c.split()[0] for c in calls[:4]] == [
-        *("local/train.py", "local/average_checkpoints.py", "local/train.py", "local/train.py")
-    ]
+def test_dotted_options_reach_the_training_and_name_its_folder(recipe):
+    words = "--training.num_epochs 2 --transfer.alpha 0.03 --decoding.beam_size 3"
+    calls = recipe(*words.split())
+    ctc, gm_ot = "ctc_num_epochs2", "gm_ot_alpha0.03_num_epochs2"
+    for name, (train, decode) in ((ctc, calls[:2]), (gm_ot, calls[2:4])):
+        assert f"--exp-dir TMP/exp/small/small/{name} " in train
+        assert f"--exp-dir TMP/exp/small/small/{name} " in decode
+        assert decode.endswith("--decoding.beam_size 3") and "--avg 2" in decode
+    assert calls[0].endswith("/teacher --training.num_epochs 2")
+    assert calls[2].endswith("--teacher-layer 6 --transfer.alpha 0.03 --training.num_epochs 2")
+    assert f"--experiments {ctc} {gm_ot}" in calls[4]
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "facts"),
     [
-        (("--config", "conf/none.yaml"), "--config conf/none.yaml: no such file, neither in"),
-        (("--config", "conf/a.yaml conf/a.yaml"), "two configurations of the name 'a'"),
-        (("--pretrain", "true", "--pretrain-system", "hcm"), "this is hcm, expected one without"),
-        (("--num-epochs", "two"), "--num-epochs two: a number is needed"),
-        (("--avg", "x"), "--avg x: a number is needed"),
+        (("--transfer.alhpa", "0.03"), ("--transfer.alhpa", "--transfer.alpha")),
+        (("--transfer.alpha", "much"), ("--transfer.alpha", "number", "much")),
+        (("--transfer.alpha", "-3"), ("--transfer.alpha", "0", "1", "-3")),
+        (("--decoding.beam_size", "x"), ("--decoding.beam_size", "integer", "x")),
+        (("--config", "conf/none.yaml"), ("conf/none.yaml", "egs/mini")),
+        (("--config", "conf/ctc.yaml", "--config", "conf/ctc.yaml"), ("ctc",)),
+        (("--pretrain", "--avg", "x"), ("--avg", "x")),
+        (("--model", "huge"), ("huge.yaml",)),
     ],
 )
-def test_what_cannot_be_trained_is_refused(later_stages, corpus, options, message):
-    (corpus / "conf" / "a.yaml").write_text("")
-    assert later_stages(*options) == []
-    assert later_stages.result.returncode == 1
-    assert message in later_stages.result.stderr
+def test_wrong_options_are_refused_in_one_line_before_any_stage(recipe, options, facts):
+    assert recipe(*options, stage=0) == []
+    assert recipe.result.returncode != 0
+    lines = recipe.result.stderr.splitlines()
+    assert "Traceback" not in recipe.result.stderr
+    assert all(fact in lines[-1] for fact in facts), lines
 
 
-def test_language_models_and_lexicon_know_their_options(bash, corpus, later_stages, tmp_path):
-    for name in ("manifests", "lang"):
-        (corpus / "data" / ".stages" / f"{name}.done").write_text("run\n")
+def test_configurations_of_ones_own(recipe, tmp_path):
+    """Relative to the working folder; a changed file trains its experiment again."""
+    (tmp_path / "mine.yaml").write_text("transfer: {objective: none}\n")
+    (tmp_path / "large.yaml").write_text("model: {num_layers: 8}\n")
+    options = ("--config", "mine.yaml", "--config", "conf/gm_ot.yaml", "--model", "large.yaml")
+    calls = recipe(*options)
+    assert names(calls) == ["train", "decode"] * 2 + ["summarize_results"]
+    assert (
+        "--config TMP/large.yaml --config TMP/mine.yaml --exp-dir TMP/exp/small/large/mine"
+        in calls[0]
+    )
+    (tmp_path / "mine.yaml").write_text("transfer: {objective: none}\ntraining: {seed: 1}\n")
+    assert names(recipe(*options)) == ["train", "decode", "summarize_results"]
+    (tmp_path / "large.yaml").write_text("model: {num_layers: 9}\n")
+    assert names(recipe(*options)) == ["train", "decode"] * 2 + ["summarize_results"]
+
+
+def test_only_the_stores_that_experiments_need_are_made(recipe):
+    def stores(*configs):
+        calls = recipe(*(f"--config=conf/{name}.yaml" for name in configs), stage=7)
+        used.extend(call for call in calls if "--teacher-store" in call)
+        return [call.split("--layer ")[1] for call in calls if "compute_teacher" in call]
+
+    used = []
+    assert stores("ctc") == []
+    assert stores("ctc", "gm_ot", "hcm", "gm_ot_random_teacher") == [
+        "6 --store TMP/mini/small/teacher",
+        "6 --store TMP/mini/small/teacher_random --random-weights",
+    ]
+    assert stores("gm_ot") == []
+    stores_used = [call.split("--teacher-store ")[1] for call in used]
+    assert stores_used == [
+        *["TMP/mini/small/teacher --teacher-layer 6"] * 2,
+        "TMP/mini/small/teacher_random --teacher-layer 6",
+    ]
+
+
+@pytest.mark.parametrize(("name", "layer"), [("aishell", "last"), ("mini", "6")])
+def test_the_teacher_layer_of_a_recipe(recipe, name, layer):
+    """All papers use the last layer of BERT; the teacher of mini has one of its own."""
+    options = ("--config", f"conf/{'gm_ot_setting5' if name == 'aishell' else 'gm_ot'}.yaml")
+    calls = recipe(*options, name=name, stage=7)
+    used = [call for call in calls if "compute_teacher" in call or "train" in call.split()[0]]
+    assert used and all(f"layer {layer} " in f"{call} " for call in used)
+    other = recipe(*options, "--teacher-layer", "3", name=name, stage=7)
+    assert names(other)[:2] == ["compute_teacher", "train"]
+
+
+def test_pretraining_comes_first_and_starts_the_others(recipe, tmp_path):
+    options = ("--config=conf/gm_ot.yaml", "--config=conf/hcm.yaml", "--pretrain")
+    calls = recipe(*options)
+    assert names(calls) == [
+        *("train", "average_checkpoints", "decode", "train", "decode", "train", "decode"),
+        "summarize_results",
+    ]
+    exp = "TMP/exp/small/small"
+    assert f"--exp-dir {exp}/ctc " in calls[0] and "--init-from" not in calls[0]
+    assert calls[1].endswith(f"--exp-dir {exp}/ctc --avg 3 --output {exp}/ctc/average.pt")
+    for name, call in (("gm_ot", calls[3]), ("hcm", calls[5])):
+        assert f"--exp-dir {exp}/{name}-pretrained " in call
+        assert "--init-from ctc/average.pt" in call
+    assert "--experiments ctc gm_ot-pretrained hcm-pretrained" in calls[-1]
+    assert recipe(*options) == []
+
+    # One that was trained again starts the others again.
+    (tmp_path / "exp/small/small/ctc/train.done").unlink()
+    assert names(recipe(*options)) == names(calls)
+
+    # Without pretraining the baseline is the same and the others are new.
+    assert names(recipe(*options[:2], "--config=conf/ctc.yaml")) == [
+        *("train", "decode", "train", "decode", "summarize_results")
+    ]
+
+
+def test_the_model_that_training_starts_from_is_an_input(recipe, tmp_path):
+    options = ("--config", "conf/ctc.yaml", "--init-from", "other.pt", "--init-lang-dir", "lang")
+    (tmp_path / "other.pt").write_text("weights")
+    train, *_ = recipe(*options)
+    assert "--init-from TMP/other.pt --init-lang-dir TMP/lang" in train
+    assert recipe(*options) == []
+    (tmp_path / "other.pt").write_text("other weights")
+    assert names(recipe(*options))[0] == "train"
+    (tmp_path / "other.pt").unlink()
+    assert recipe(*options) == []
+    assert "other.pt" in recipe.result.stderr
+
+
+def test_language_models_and_lexicon_of_aishell(recipe, tmp_path):
     (tmp_path / "news.txt").write_text("今天\n", encoding="utf-8")
-    (corpus / "download" / "words.txt").write_text("今天 j in1\n", encoding="utf-8")
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "words.txt").write_text("今天 j in1\n", encoding="utf-8")
+    (tmp_path / "corpus" / "data_aishell").mkdir()
     (tmp_path / "other").mkdir()
     for name in ("tokens.txt", "lexicon.txt"):
         (tmp_path / "other" / name).write_text("")
     options = (
-        *("--lm-text", "news.txt", "--ngram-prune", "1e-7", "--rescore-order", "5"),
-        *("--lexicon", "words.txt", "--init-lang-dir", "other"),
+        *("--corpus-dir", "corpus", "--lexicon", "words.txt", "--init-lang-dir", "other"),
+        *("--lm-text", "news.txt", "--lm-text", tmp_path / "corpus/words.txt"),
+        *("--topology", "full", "--stop-stage", "6"),
     )
-    calls = bash(
-        *(str(corpus / "prepare.sh"), "--venv", "none", "--stage", "4", "--stop-stage", "4"),
-        *options,
-        calls=str(tmp_path / "calls"),
-        PATH=f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
-    )
-    assert "ended without making" in calls.stderr  # by that python
-    prepared = (tmp_path / "calls").read_text()
-    assert f"--lexicon {corpus}/download/words.txt" in prepared
-    assert f"--init-lang-dir {tmp_path}/other" in prepared
-    (tmp_path / "calls").unlink()
-    (corpus / "data" / ".stages" / "lang.done").write_text("run\n")
-    bash(
-        *(str(corpus / "prepare.sh"), "--venv", "none", "--stage", "5", "--stop-stage", "5"),
-        *options,
-        calls=str(tmp_path / "calls"),
-        PATH=f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
-    )
-    small, large = (tmp_path / "calls").read_text().splitlines()
-    common = f"--lang-dir {corpus}/data/lang --text {tmp_path}/news.txt"
-    lm = f"{corpus}/data/lm"
-    assert small == (f"local/make_ngram.py {common} --order 3 --output {lm}/G.arpa --prune 1e-7")
-    assert large == f"local/make_ngram.py {common} --order 5 --output {lm}/G_rescore.arpa"
+    calls = recipe(*options, name="aishell", script="prepare.sh", stage=4)
+    assert recipe.result.returncode == 0, recipe.result.stderr
+    assert names(calls) == ["prepare_lang", "make_ngram", "make_ngram", "compile_graphs"]
+    assert "--lexicon TMP/corpus/words.txt --init-lang-dir TMP/other" in calls[0]
+    for call, order in zip(calls[1:3], "34"):
+        assert f"--text TMP/news.txt TMP/corpus/words.txt --order {order}" in call
+    assert calls[3].endswith("--topology full")
+    assert recipe(*options, name="aishell", script="prepare.sh", stage=4) == []
+    (tmp_path / "news.txt").write_text("明天\n", encoding="utf-8")
+    calls = recipe(*options, name="aishell", script="prepare.sh", stage=4)
+    assert names(calls) == ["make_ngram", "make_ngram", "compile_graphs"]
 
 
-def test_a_corpus_that_is_not_there_is_asked_for(bash, corpus):
-    shutil.rmtree(corpus / "download")
-    result = bash(str(corpus / "prepare.sh"), "--venv", "none", "--stop-stage", "0")
-    assert result.returncode == 1
-    assert f"no corpus at {corpus}/download; say where it is with --corpus-dir" in result.stderr
-
-
-@pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (0, 1), (3, 2)])
-def test_ci_runs_both_environments_and_fails_with_either(bash, tmp_path, first, second):
-    for folder in (".ci", "tests"):
-        (tmp_path / folder).mkdir()
-    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
-    (tmp_path / "tests" / "run.sh").write_text(
-        'echo "$@" >>called\n'
-        f'if [ "${{1:-}}" = --torch2 ]; then exit {second}; else exit {first}; fi\n'
-    )
-    result = bash(".ci/run")
-    assert (result.returncode != 0) == (first != 0 or second != 0)
-    called = (tmp_path / "called").read_text().splitlines()
-    assert len(called) == 2
-    assert called[1].startswith("--torch2")
+def test_without_k2_the_graphs_are_left_out(recipe, tmp_path):
+    python = tmp_path / "bin" / "python"
+    python.write_text(PYTHON.replace("-c) exit 0", "-c) exit 1"))
+    python.chmod(0o755)
+    assert recipe("--stop-stage", "6", script="prepare.sh", stage=6) == []
+    assert recipe.result.returncode == 0
+    assert "k2" in recipe.result.stderr
+    recipe("--config", "conf/ctc.yaml", stage=7)
+    (tmp_path / "mini/small/.stages/graphs.done").unlink()
+    assert names(recipe("--config", "conf/ctc.yaml", stage=9)) == ["decode", "summarize_results"]

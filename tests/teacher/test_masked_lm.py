@@ -2,7 +2,14 @@ import shutil
 
 import pytest
 import torch
-from small_bert import save_small_bert
+from small_bert import (
+    METASPACE,
+    SPECIAL,
+    save_model,
+    save_sentencepiece,
+    save_small_bert,
+    save_wordpiece,
+)
 
 from gmot.common import GmotError
 from gmot.teacher import MaskedLanguageModel, Teacher
@@ -19,6 +26,7 @@ SIZES = dict(
     max_position_embeddings=16,
     initializer_range=0.5,
 )
+VOCAB_SIZE = len(CHARACTERS) + len(SPECIAL)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +38,7 @@ def folder(tmp_path_factory):
 
 def by_hand(folder, text):
     """Each position masked by itself, with nothing of ours."""
-    tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.BertForMaskedLM.from_pretrained(folder).eval()
     return by_hand_with(model, tokenizer, text)
 
@@ -68,27 +76,25 @@ def test_a_text_is_scored_once(folder):
     assert model.score(TEXTS[::-1]) == first[::-1]
 
 
-def test_a_model_without_the_head_is_refused(folder, tmp_path):
-    bare = tmp_path / "bare"
-    shutil.copytree(folder, bare)
+def test_models_that_cannot_score_are_refused_with_their_reason(folder, tmp_path):
+    """No head, no mask token, a mask token outside the model, another architecture."""
+    bare, maskless, added, causal = (
+        shutil.copytree(folder, tmp_path / name) for name in ("bare", "maskless", "added", "causal")
+    )
     transformers.BertModel.from_pretrained(folder).save_pretrained(bare)
-    with pytest.raises(GmotError, match="plm-rescoring needs.*bare has none.*cls"):
-        MaskedLanguageModel(bare)
-    with pytest.raises(GmotError, match="no config.json"):
+    save_wordpiece(maskless, CHARACTERS, mask_token=None)
+    save_wordpiece(added, CHARACTERS, mask_token="[HOLE]")
+    config = transformers.GPT2Config(vocab_size=14, n_embd=16, n_layer=1, n_head=2)
+    transformers.GPT2LMHeadModel(config).save_pretrained(causal)
+    for path, fact in ((bare, "cls"), (maskless, "mask"), (added, "14"), (causal, "gpt2")):
+        with pytest.raises(GmotError, match=f"plm-rescoring.*{path.name}.*{fact}"):
+            MaskedLanguageModel(path)
+    with pytest.raises(GmotError, match="config.json"):
         MaskedLanguageModel(tmp_path)
 
 
-def test_a_tokenizer_without_a_mask_is_refused(folder, tmp_path):
-    maskless = tmp_path / "maskless"
-    shutil.copytree(folder, maskless)
-    tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"), mask_token=None)
-    tokenizer.save_pretrained(maskless)
-    with pytest.raises(GmotError, match="without a mask token"):
-        MaskedLanguageModel(maskless)
-
-
 def test_texts_that_are_too_long_are_refused(folder):
-    with pytest.raises(GmotError, match="takes 14 tokens, this text has 15"):
+    with pytest.raises(GmotError, match="14 .*15"):
         MaskedLanguageModel(folder).score(["好" * 15])
     assert MaskedLanguageModel(folder).score(["好" * 14])[0] < 0
 
@@ -108,13 +114,16 @@ def test_positions_that_begin_after_the_padding_index(folder, tmp_path):
     roberta = tmp_path / "roberta"
     shutil.copytree(folder, roberta)
     config = transformers.RobertaConfig(
-        **SIZES, vocab_size=len(CHARACTERS) + 5, pad_token_id=0, bos_token_id=2, eos_token_id=3
+        **SIZES,
+        vocab_size=VOCAB_SIZE,
+        pad_token_id=0,
+        bos_token_id=2,
+        eos_token_id=3,
     )
     transformers.RobertaForMaskedLM(config).save_pretrained(roberta)
-    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(roberta)
     model = MaskedLanguageModel(roberta)
     assert model.score(["好" * 13])[0] < 0
-    with pytest.raises(GmotError, match="takes 13 tokens, this text has 14"):
+    with pytest.raises(GmotError, match="13 .*14"):
         model.score(["好" * 14])
 
 
@@ -126,47 +135,21 @@ def test_damaged_weights_are_not_taken_for_a_missing_head(folder, tmp_path):
     weights = load_file(damaged / "model.safetensors")
     del weights["bert.encoder.layer.1.output.dense.bias"]
     save_file(weights, damaged / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(GmotError, match="^teacher .*1 weights are missing.*layer.1.output"):
+    with pytest.raises(GmotError, match="damaged.* 1 .*layer.1.output"):
         MaskedLanguageModel(damaged)
     (damaged / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
-    with pytest.raises(GmotError, match="^teacher .*its model cannot be loaded"):
+    with pytest.raises(GmotError, match="damaged"):
         MaskedLanguageModel(damaged)
-
-
-def test_an_architecture_without_the_head_is_refused(folder, tmp_path):
-    causal = tmp_path / "causal"
-    shutil.copytree(folder, causal)
-    config = transformers.GPT2Config(vocab_size=14, n_embd=16, n_layer=1, n_head=2)
-    transformers.GPT2LMHeadModel(config).save_pretrained(causal)
-    with pytest.raises(GmotError, match="plm-rescoring needs.*causal has none.*'gpt2'"):
-        MaskedLanguageModel(causal)
-
-
-def test_a_mask_token_that_the_model_lacks_is_refused(folder, tmp_path):
-    added = tmp_path / "added"
-    shutil.copytree(folder, added)
-    tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"), mask_token="[HOLE]")
-    tokenizer.save_pretrained(added)
-    with pytest.raises(GmotError, match="mask token of id 14, but 14 embeddings"):
-        MaskedLanguageModel(added)
 
 
 def test_the_mark_before_a_sentence_is_fed_but_not_scored(tmp_path):
     """SentencePiece models: ``<s> U+2581 pieces </s>``, characters by themselves."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "\u2581", *CHARACTERS, "今天"]
-    tokenizer = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=3))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    transformers.XLMRobertaTokenizerFast(
-        tokenizer_object=tokenizer, model_max_length=16
-    ).save_pretrained(tmp_path)
-    torch.manual_seed(0)
-    config = transformers.BertConfig(**SIZES, vocab_size=len(pieces), pad_token_id=1)
-    model = transformers.BertForMaskedLM(config).eval()
-    model.save_pretrained(tmp_path)
-
-    ids = torch.tensor([[pieces.index(p) for p in ("<s>", "\u2581", "今", "天", "好", "</s>")]])
+    pieces = save_sentencepiece(
+        tmp_path, ["<mask>", *CHARACTERS, "今天"], mask_token="<mask>", model_max_length=16
+    )
+    save_model(tmp_path, len(pieces), "BertForMaskedLM", **SIZES, pad_token_id=1)
+    model = transformers.BertForMaskedLM.from_pretrained(tmp_path).eval()
+    ids = torch.tensor([[pieces.index(p) for p in ("<s>", METASPACE, "今", "天", "好", "</s>")]])
     expected = 0.0
     for position in (2, 3, 4):
         masked = ids.clone()
@@ -184,9 +167,9 @@ def test_a_head_whose_product_is_no_module(folder, tmp_path):
     shutil.copytree(folder, mobile)
     torch.manual_seed(0)
     sizes = dict(embedding_size=8, intra_bottleneck_size=8, num_feedforward_networks=1)
-    config = transformers.MobileBertConfig(**SIZES, **sizes, vocab_size=len(CHARACTERS) + 5)
+    config = transformers.MobileBertConfig(**SIZES, **sizes, vocab_size=VOCAB_SIZE)
     model = transformers.MobileBertForMaskedLM(config).eval()
     model.save_pretrained(mobile)
-    tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     for text, found in zip(TEXTS, MaskedLanguageModel(mobile).score(TEXTS)):
         assert found == pytest.approx(by_hand_with(model, tokenizer, text), abs=1e-3)

@@ -6,19 +6,14 @@ from test_ngram import sentences
 from gmot.common import GmotError
 from gmot.text.arpa import read_arpa
 from gmot.text.ngram import train
-from gmot.text.pruning import prune
 
 UNSEEN = [["w1", "never", "w0"], ["never"], [], ["w11", "w11", "w11", "w2"]]
 
 
-@pytest.fixture(params=[(n, p) for n in (1, 2, 3, 4) for p in (False, True)])
+@pytest.fixture(params=[1, 2, 3, 4])
 def written(request, tmp_path):
-    """(model, its ARPA file, text to try it on) of each order, pruned and not."""
-    order, pruned = request.param
-    text = sentences(150, seed=order)
-    model = train(text, order=order)
-    if pruned:
-        model = prune(model, text, threshold=3e-3)
+    """(model, its ARPA file, text to try it on) of each order."""
+    model = train(sentences(150, seed=request.param), order=request.param)
     model.save_arpa(tmp_path / "lm.arpa")
     return model, tmp_path / "lm.arpa", sentences(40, seed=9) + UNSEEN
 
@@ -83,23 +78,25 @@ def test_the_good_file_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("\\2-grams:", "\\3-grams:", r"line 11: .*3-grams.*expected \\2-grams"),
-        ("\\1-grams:", "\\2-grams:", r"line 5: .*expected \\1-grams"),
-        ("ngram 2=2", "ngram 3=2", "announces {1: 4, 3: 2}"),
-        ("ngram 2=2\n", "", "announces {1: 4} n-grams, has {1: 4, 2: 2}"),
-        ("\\2-grams:\n-0.3\t<s> a\n-0.3\ta b\n", "", "has {1: 4}"),
-        ("ngram 1=4", "ngram 1=40", "announces {1: 40"),
+        ("\\2-grams:", "\\3-grams:", r"line 11.*3-grams.*2-grams"),
+        ("\\1-grams:", "\\2-grams:", r"line 5.*2-grams.*1-grams"),
+        ("ngram 2=2", "ngram 3=2", "{1: 4, 3: 2}"),
+        ("ngram 2=2\n", "", "{1: 4}.*{1: 4, 2: 2}"),
+        ("\\2-grams:\n-0.3\t<s> a\n-0.3\ta b\n", "", "{1: 4, 2: 2}.*{1: 4}"),
+        ("ngram 1=4", "ngram 1=40", "{1: 40"),
         ("ngram 1=4", "ngram 1=x", "line 2"),
-        ("-0.6\ta", "nan\ta", "nan is not the logarithm"),
-        ("-0.6\ta", "-inf\ta", "-inf is not the logarithm"),
-        ("-0.6\ta", "0.6\ta", "0.6 is not the logarithm"),
-        ("-0.6\ta", "much\ta", "much"),
-        ("a\t-0.1", "a\tnan", "nan is not a back-off weight"),
-        ("-0.6\tb", "-0.6\ta", "line 7: .*before"),
-        ("-0.3\ta b", "-0.3\tc b", "'c' or 'b' is missing"),
-        ("-0.3\ta b", "-0.3\ta", "expected a logarithm, 2 words"),
-        ("-0.3\ta b\n\n\\end\\", "-0.3\ta b", r"does not end with \\end"),
-        ("-0.3\ta b\n\n\\end\\", "-0.", "expected a logarithm, 2 words"),
+        ("ngram 1=4", "ngram one", "line 2"),
+        ("-0.6\ta", "nan\ta", "line 6.*nan"),
+        ("-0.6\ta", "-inf\ta", "line 6.*-inf"),
+        ("-0.6\ta", "0.6\ta", "line 6.*0.6"),
+        ("-0.6\ta", "much\ta", "line 6.*much"),
+        ("a\t-0.1", "a\tnan", "line 6.*nan"),
+        ("-0.6\tb", "-0.6\ta", "line 7.*repeated"),
+        ("-0.3\ta b", "-0.3\tc b", "line 13.*'c'"),
+        ("-0.3\ta b", "-0.3\ta", "line 13.*2 words"),
+        ("-0.3\ta b\n\n\\end\\", "-0.3\ta b", r"\\end"),
+        ("-0.3\ta b\n\n\\end\\", "-0.", "line 13"),
+        ("\\data\\", "", "{}"),
     ],
 )
 def test_broken_files_are_refused(tmp_path, old, new, message):
@@ -114,3 +111,5 @@ def test_other_encodings_are_refused(tmp_path):
     (tmp_path / "lm").write_bytes(GOOD.replace("\ta", "\t好").encode("gbk"))
     with pytest.raises(GmotError, match="not UTF-8"):
         read_arpa(tmp_path / "lm")
+    with pytest.raises(GmotError, match="none"):
+        read_arpa(tmp_path / "none")

@@ -1,7 +1,7 @@
 import pytest
 
 from gmot.common import GmotError
-from gmot.text.lang import Lang, describe_part, read_kept, read_text
+from gmot.text.lang import Lang, describe_split, read_kept, read_text
 from gmot.text.lexicon import Lexicon, read_word_list, segment
 
 
@@ -95,9 +95,7 @@ def test_tokens_and_words_of_a_model_to_start_from_are_kept(tmp_path):
     assert lang.tokens.symbols == ["<blk>", "<unk>", *sorted("明天很好今")]
     assert {"明天", "很", "今"} <= set(lang.words.words) and lang.lexicon.spellings["明天"]
     assert lang.text == Lang.from_texts(["今天好"], tokenize).text
-    with pytest.raises(
-        GmotError, match="'明天' is spelled 明 天 there, 明天 by this teacher.*--teacher"
-    ):
+    with pytest.raises(GmotError, match="'明天'.*明 天.*明天.*--teacher"):
         read_kept(tmp_path, lambda text: [text])
 
 
@@ -122,12 +120,12 @@ def test_sentences_with_many_unknown_words_are_dropped(tmp_path):
     assert read.dropped == 1
     assert read_text(path, lang.lexicon, max_unknown=1.0).dropped == 0
     path.write_text("明日再见\n\n", encoding="utf-8")
-    with pytest.raises(GmotError, match="1 lines are empty, in 1 more than 20%"):
+    with pytest.raises(GmotError, match="1 empty.* 1 .*20%"):
         read_text(path, lang.lexicon)
     path.write_bytes("今天\n".encode() + "今天".encode("gbk"))
-    with pytest.raises(GmotError, match="line 2: not UTF-8"):
+    with pytest.raises(GmotError, match="line 2.*UTF-8"):
         read_text(path, lang.lexicon)
-    with pytest.raises(GmotError, match="is not there"):
+    with pytest.raises(GmotError, match="none"):
         read_text(tmp_path / "none", lang.lexicon)
 
 
@@ -147,10 +145,10 @@ def test_words_of_a_pronunciation_lexicon(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("好 h ao3\n中\n", "line 2: found '中', expected 'word phone"),
-        ("SIL sil\n\n", "no words in 2 lines"),
-        ("", "is empty"),
-        ("好 h ao3\n".encode("gbk"), "line 1: not UTF-8"),
+        ("好 h ao3\n中\n", "line 2.*'中'"),
+        ("SIL sil\n\n", "lexicon.txt.* 2 lines"),
+        ("", "lexicon.txt"),
+        ("好 h ao3\n".encode("gbk"), "line 1.*UTF-8"),
     ],
 )
 def test_broken_pronunciation_lexicons_are_refused(tmp_path, content, message):
@@ -158,13 +156,13 @@ def test_broken_pronunciation_lexicons_are_refused(tmp_path, content, message):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(GmotError, match=message):
         read_word_list(path)
-    with pytest.raises(GmotError, match="is not there"):
+    with pytest.raises(GmotError, match="none"):
         read_word_list(tmp_path / "none")
 
 
-def test_describe_part_counts_what_is_new():
+def test_describe_split_counts_what_is_new():
     lang = Lang.from_texts(["今天好"], Characters().tokenize)
-    report = describe_part(["今天明天", "明A龘", "好"], Characters(), lang.tokens)
+    report = describe_split(["今天明天", "明A龘", "好"], Characters(), lang.tokens)
     assert report == {
         "utterances": 3,
         "pieces": 8,

@@ -140,34 +140,11 @@ def test_bad_order_is_refused():
         train([["a"]], order=0)
 
 
-GOOD = "\\data\\\nngram 1=3\n\n\\1-grams:\n-0.5\ta\n-0.5\t</s>\n-99\t<s>\n\n\\end\\\n"
-
-
-def test_arpa_by_hand(tmp_path):
-    (tmp_path / "lm").write_text("some tool wrote this\n" + GOOD)
+def test_arpa_of_another_tool(tmp_path):
+    (tmp_path / "lm").write_text(
+        "some tool wrote this\n\\data\\\nngram 1=3\n\n\\1-grams:\n"
+        "-0.5\ta\n-0.5\t</s>\n-99\t<s>\n\n\\end\\\n"
+    )
     model = read_arpa(tmp_path / "lm")
     assert model.log10_prob("a", ("<s>",)) == -0.5
     assert model.log10_prob("b") == -math.inf
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("ngram 1=3", "ngram 1=4"),
-        ("\\end\\", ""),
-        ("-0.5\ta", "x\ta"),
-        ("-0.5\ta", "-0.5\ta b c"),
-        ("\\1-grams:", "\\2-grams:"),
-        ("ngram 1=3", "ngram one"),
-        ("\\data\\", ""),
-    ],
-)
-def test_broken_arpa_is_refused(tmp_path, old, new):
-    (tmp_path / "lm").write_text(GOOD.replace(old, new))
-    with pytest.raises(GmotError, match="ARPA"):
-        read_arpa(tmp_path / "lm")
-
-
-def test_missing_arpa_is_refused(tmp_path):
-    with pytest.raises(GmotError, match="not there"):
-        read_arpa(tmp_path / "lm")

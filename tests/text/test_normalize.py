@@ -3,7 +3,8 @@ import unicodedata
 
 import pytest
 
-from gmot.text.normalize import normalize_text
+from gmot.common import GmotError
+from gmot.text.normalize import load_normalizer, normalize_keeping_case, normalize_text
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_examples(raw, expected):
 
 
 def test_case_can_be_kept():
-    assert normalize_text("Ab，中", upper=False) == "Ab中"
+    assert normalize_keeping_case("Ab，中") == "Ab中"
 
 
 def test_again_changes_nothing_and_nothing_unspoken_is_left():
@@ -44,3 +45,14 @@ def test_again_changes_nothing_and_nothing_unspoken_is_left():
         assert normalize_text(once) == once, repr(text)
         assert not any(unicodedata.category(c)[0] in "PSC" for c in once), repr(text)
         assert "  " not in once and once == once.strip()
+
+
+def test_normalisers_are_named_by_module_and_function():
+    assert load_normalizer("gmot.text.normalize:normalize_text") is normalize_text
+    assert load_normalizer("builtins:str")("a ，") == "a ，"
+
+
+@pytest.mark.parametrize("name", ["", "string", "no.module:f", "string:nothing", "string:digits"])
+def test_unknown_normalisers_are_refused(name):
+    with pytest.raises(GmotError, match=f"'{name}'"):
+        load_normalizer(name)

@@ -36,9 +36,9 @@ def test_order_of_pieces_does_not_matter():
     [
         ("<blk> 0\n<unk> 1\na 3\n", "line 3"),
         ("<blk> 0\n<unk>\n", "line 2"),
-        ("<eps> 0\n<unk> 1\n", "expected"),
-        ("<blk> 0\n<unk> 1\na 2\na 3\n", "more than once"),
-        ("", "empty"),
+        ("<eps> 0\n<unk> 1\n", "<eps>.*<blk>"),
+        ("<blk> 0\n<unk> 1\na 2\na 3\n", "tokens.txt.*'a'"),
+        ("", "tokens.txt"),
     ],
 )
 def test_broken_tables_are_refused(tmp_path, content, message):
@@ -48,12 +48,12 @@ def test_broken_tables_are_refused(tmp_path, content, message):
 
 
 def test_missing_table_is_refused(tmp_path):
-    with pytest.raises(GmotError, match="not there"):
+    with pytest.raises(GmotError, match="tokens.txt"):
         TokenTable.load(tmp_path / "tokens.txt")
 
 
 def test_symbols_with_spaces_are_refused():
-    with pytest.raises(GmotError, match="white space"):
+    with pytest.raises(GmotError, match="a b"):
         TokenTable(["<blk>", "<unk>", "a b"])
 
 
@@ -62,7 +62,7 @@ def test_word_table_ends_with_the_graph_symbols(tmp_path):
     assert words.symbols == ["<eps>", "中", "国", "#0", "<s>", "</s>"]
     assert words.words == ["中", "国"]
     (tmp_path / "words.txt").write_text("<eps> 0\na 1\nb 2\nc 3\n")
-    with pytest.raises(GmotError, match="ends with"):
+    with pytest.raises(GmotError, match="words.txt.*#0"):
         WordTable.load(tmp_path / "words.txt")
 
 

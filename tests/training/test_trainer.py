@@ -1,23 +1,25 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.rows import load_row
 from gmot.common import GmotError
 from gmot.data.datamodule import Batch
-from gmot.model.ctc_model import CtcModel, ModelConfig
-from gmot.teacher import FeatureStore
-from gmot.text.tokens import TokenTable
-from gmot.training.checkpoint import (
+from gmot.model.checkpoint import (
     BEST,
     epoch_path,
     load_for_decoding,
     read_checkpoint,
     start_from,
 )
-from gmot.training.trainer import Trainer, TrainingOptions
-from gmot.transfer.systems import get_system
+from gmot.model.ctc_model import CtcModel, ModelConfig
+from gmot.teacher import FeatureStore
+from gmot.text.tokens import TokenTable
+from gmot.training.config import TrainingConfig
+from gmot.training.labels import Labels
+from gmot.training.trainer import Trainer
 
 TOKENS = TokenTable.from_pieces("甲乙丙")
 CONFIG = ModelConfig(
@@ -64,8 +66,8 @@ def teacher_store(folder, texts, width=6):
 def trainer(folder, dev=None, train=None, system="ctc", tokenize=list, **options):
     torch.manual_seed(0)
     train = train or Batches([utterance("a", "甲乙"), utterance("b", "乙丙甲")])
-    settings, config, store = get_system(system), CONFIG, None
-    if settings.transfer and not settings.learns_from_teacher:
+    settings, config, store = load_row(system), CONFIG, None
+    if settings.has_adapter and not settings.learns_from_teacher:
         config = replace(CONFIG, teacher_dim=6, adapter_scale=settings.adapter_scale)
     if settings.learns_from_teacher:
         store = teacher_store(folder, sorted({t for batch in train for t in batch.texts}))
@@ -80,10 +82,9 @@ def trainer(folder, dev=None, train=None, system="ctc", tokenize=list, **options
     return Trainer(
         CtcModel(config),
         settings,
-        TrainingOptions(**{**values, **options}),
-        {"model": config.to_dict()},
-        TOKENS,
-        tokenize,
+        TrainingConfig(**{**values, **options}),
+        {"model": asdict(config)},
+        Labels(TOKENS, tokenize),
         train,
         dev or train,
         store,
@@ -153,13 +154,13 @@ def test_inference_knows_nothing_of_the_transfer(tmp_path, system):
     training.train()
     decoded, _ = load_for_decoding(tmp_path, avg=1)
     started = CtcModel(decoded.config)
-    start_from(started, epoch_path(tmp_path, 2), training.tokens)
+    start_from(started, epoch_path(tmp_path, 2), training.labels.tokens)
     batch = training.train_loader[1]
-    taps = training.objective.taps(4) if training.objective else ()
+    layers = training.objective.layers(4) if training.objective else ()
     training.model.eval()
-    expected = training.model(batch.features, batch.feature_lens, taps=taps).log_probs
+    expected = training.model(batch.features, batch.lengths, layers=layers).log_probs
     for model in (decoded, started.eval()):
-        assert torch.equal(model(batch.features, batch.feature_lens).log_probs, expected)
+        assert torch.equal(model(batch.features, batch.lengths).log_probs, expected)
     averaged, _ = load_for_decoding(tmp_path, avg=2)
     assert list(averaged.state_dict()) == list(decoded.state_dict())
 
@@ -186,8 +187,8 @@ def test_the_adapter_alone_needs_no_teacher(tmp_path, monkeypatch):
 def test_transport_that_does_not_converge_is_told(tmp_path, caplog):
     """In every epoch's line, and by one warning."""
     training = trainer(tmp_path, system="cma_ot")
-    training.settings = replace(training.settings, tolerance=0.0)
-    training.convergence.settings = training.settings
+    training.transfer = replace(training.transfer, tolerance=0.0)
+    training.convergence.config = training.transfer
     with caplog.at_level("INFO"):
         training.train()
     warnings = [r for r in caplog.records if r.levelname == "WARNING"]
@@ -199,13 +200,17 @@ def test_transport_that_does_not_converge_is_told(tmp_path, caplog):
 def test_a_text_is_tokenized_once(tmp_path):
     seen = []
     train = Batches([utterance("a", "甲乙"), utterance("b", "乙丙甲"), utterance("c", "甲乙")])
-    trainer(tmp_path, train=train, tokenize=lambda text: seen.append(text) or list(text)).train()
+    training = trainer(tmp_path, train=train, tokenize=lambda text: seen.append(text) or list(text))
+    training.labels.add(["甲乙", "乙丙甲", "甲乙"], "lang")
+    training.train()
     assert sorted(seen) == ["乙丙甲", "甲乙"]
+    with pytest.raises(GmotError, match="lang/tokens.txt.*丁"):
+        training.labels.add(["甲丁"], "lang")
 
 
 def test_a_training_that_is_longer_already_is_refused(tmp_path):
     trainer(tmp_path, num_epochs=2).train()
-    with pytest.raises(GmotError, match="epoch-2.pt: trained longer than --num-epochs 1"):
+    with pytest.raises(GmotError, match="epoch-2.pt.*num_epochs 1"):
         trainer(tmp_path, num_epochs=1).resume()
 
 
@@ -231,11 +236,11 @@ def test_features_that_are_no_numbers_stop_the_training_by_name(tmp_path):
 def test_a_dev_part_without_utterances(tmp_path):
     training = trainer(tmp_path)
     training.dev_loader = Batches()
-    with pytest.raises(GmotError, match="dev part has no utterance"):
+    with pytest.raises(GmotError, match="dev"):
         training.evaluate()
 
 
 @pytest.mark.parametrize("option", ["num_epochs", "keep_last", "clip_norm"])
 def test_options_that_make_no_sense(tmp_path, option):
-    with pytest.raises(GmotError, match=f"--{option.replace('_', '-')} 0"):
+    with pytest.raises(GmotError, match=f"{option}.*0"):
         trainer(tmp_path, **{option: 0})

@@ -7,10 +7,10 @@ import pytest
 import torch
 from oracles import gromov
 
+from benchmarks.rows import load_row
 from gmot.transfer.cross_modal import CrossModalEncoder, CrossModalTransfer, sinkhorn_attention
 from gmot.transfer.losses import combine
 from gmot.transfer.objective import make_objective
-from gmot.transfer.systems import get_system
 
 LENS, LABELS, WIDTH, VOCAB = [9, 6, 4], [[2, 3, 2], [4], []], 8, 5
 Z_LENS = [len(ids) + 2 for ids in LABELS]
@@ -24,7 +24,7 @@ def inputs(blocks=2, seed=0, dtype=torch.float64):
 
 def transfer(dtype=torch.float64, **changes):
     torch.manual_seed(0)
-    settings = replace(get_system("hcm"), cross_modal_layers=3, **changes)
+    settings = replace(load_row("hcm"), cross_modal_layers=3, **changes)
     module = CrossModalTransfer(settings, VOCAB, WIDTH).to(dtype)
     for name, parameter in module.named_parameters():
         if "norm" in name:  # at 1 and 0 they would hide a mistake
@@ -72,7 +72,7 @@ def encode(weights, settings, ids, h):
 )  # fmt: skip
 def test_oracle_losses_are_the_papers_equations(changes):
     module = transfer(**changes)
-    settings = module.settings
+    settings = module.config
     weights = {name: value.numpy() for name, value in module.state_dict().items()}
     blocks, teacher = inputs()
     loss = module(blocks, LENS, teacher, Z_LENS, LABELS)
@@ -145,9 +145,9 @@ def test_padding_and_batch_mates_change_nothing():
     module = transfer(torch.float32)
     blocks, teacher = inputs(dtype=torch.float32)
 
-    def run(blocks, lens, teacher, z_lens, labels):
+    def run(blocks, lens, teacher, z_lengths, labels):
         blocks = [b.detach().clone().requires_grad_() for b in blocks]
-        loss = module(blocks, lens, teacher, z_lens, labels)
+        loss = module(blocks, lens, teacher, z_lengths, labels)
         (loss.alignment + loss.transport).sum().backward()
         return loss, [b.grad for b in blocks]
 
@@ -204,7 +204,7 @@ def test_autocast_and_silent_frames():
     blocks[0][0] = 0
     blocks = [b.requires_grad_() for b in blocks]
     loss = module(blocks, LENS, teacher, Z_LENS, LABELS)
-    combine(torch.zeros(3), loss, module.settings).backward()
+    combine(torch.zeros(3), loss, module.config).backward()
     assert all(torch.isfinite(b.grad).all() for b in blocks)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = module(blocks, LENS, teacher, Z_LENS, LABELS)
@@ -223,17 +223,17 @@ def test_low_temperature_gives_finite_gradients():
 
 
 def test_blocks_that_are_matched():
-    every_third = make_objective(get_system("hcm"), VOCAB, WIDTH)
-    assert every_third.taps(16) == (1, 4, 7, 10, 13, 16)
-    assert every_third.taps(4) == (1, 4) and every_third.taps(2) == (2,)
-    assert make_objective(get_system("hcm_last"), VOCAB, WIDTH).taps(16) == (16,)
-    transport = make_objective(get_system("gm_ot"), VOCAB, WIDTH)
-    assert transport.taps(16) == (16,) and not list(transport.parameters())
+    every_third = make_objective(load_row("hcm"), VOCAB, WIDTH)
+    assert every_third.layers(16) == (1, 4, 7, 10, 13, 16)
+    assert every_third.layers(4) == (1, 4) and every_third.layers(2) == (2,)
+    assert make_objective(load_row("hcm_last"), VOCAB, WIDTH).layers(16) == (16,)
+    transport = make_objective(load_row("gm_ot"), VOCAB, WIDTH)
+    assert transport.layers(16) == (16,) and not list(transport.parameters())
 
 
 def test_parameters_are_those_of_the_papers_layers():
     """An embedding, and M_t times a linear layer and two norms, whatever the blocks."""
-    module = make_objective(get_system("hcm"), 4282, 768)
+    module = make_objective(load_row("hcm"), 4282, 768)
     expected = 4284 * 768 + 5 * (768 * 768 + 768 + 4 * 768)
     assert sum(p.numel() for p in module.parameters()) == expected
 
@@ -243,15 +243,15 @@ def test_parameters_are_those_of_the_papers_layers():
     [
         ({"labels": [[2, 3, 2], [4]]}, "labels: of 2 utterances, expected 3"),
         ({"labels": [[2, 3, 2], [4, 4], []]}, "labels: item 1 has not two less"),
-        ({"lens": [9, 6, 0]}, "^lens: item 2 is empty"),
-        ({"z_lens": [5, 3, 6]}, "z_lens: item 2 is longer"),
+        ({"h_lengths": [9, 6, 0]}, "h_lengths: item 2 is empty"),
+        ({"z_lengths": [5, 3, 6]}, "z_lengths: item 2 is longer"),
         ({"z": torch.full((3, 5, WIDTH), float("nan"))}, "^z: item 0 has NaN"),
         ({"blocks": [torch.zeros(3, 9, 4)]}, "h and z: expected the same batch and width"),
     ],
 )
 def test_bad_input_is_refused(change, message):
     blocks, z = inputs(dtype=torch.float32)
-    arguments = {"blocks": blocks, "lens": LENS, "z": z, "z_lens": Z_LENS, "labels": LABELS}
+    arguments = {"blocks": blocks, "h_lengths": LENS, "z": z, "z_lengths": Z_LENS, "labels": LABELS}
     with pytest.raises(ValueError, match=message):
         transfer(torch.float32)(**{**arguments, **change})
 

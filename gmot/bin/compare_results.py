@@ -1,0 +1,68 @@
+"""Compare systems by paired bootstrap, by utterance or speaker, with one or several seeds.
+
+Takes recogs-*.txt files, or --exp-dirs to find them. Without --against each of them is a system
+and is compared with the first one. With --against, those before it are runs of one configuration
+with different training seeds, pooled and compared with those after it; --against may be repeated:
+
+    compare_results.py --exp-dirs A1 A2 A3 --against B1 B2 B3 --unit speaker
+
+Prints CER, the difference from the first system with its interval, the probability of improvement
+(Bisani and Ney, ICASSP 2004), p-values corrected for the number of comparisons (Holm), and the
+conditions of the intervals. --output also writes a Markdown table.
+"""
+
+from gmot.cli import ArgumentParser, PositiveInt, number
+
+
+def get_parser() -> ArgumentParser:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("recogs", nargs="*", metavar="RECOGS.txt", help="files of one split")
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        action="append",
+        metavar="RUN",
+        help="recogs files, or folders with --exp-dirs: training seeds of another configuration",
+    )
+    parser.add_argument(
+        "--unit",
+        choices=("utterance", "speaker"),
+        default="utterance",
+        help="unit of resampling",
+    )
+    group = parser.add_argument_group("instead of files")
+    group.add_argument("--exp-dirs", nargs="+", help="experiment folders")
+    group.add_argument("--split", default="test", help="decoded split")
+    group.add_argument("--method", default="1best", help="decoding method")
+    group.add_argument("--epoch", type=PositiveInt, help="epoch; default: decoded last")
+    group.add_argument("--avg", type=PositiveInt, help="--avg; default: decoded last")
+    parser.add_argument("--replications", type=PositiveInt, default=10000, help="resamplings")
+    parser.add_argument(
+        "--seed", type=number(int, 0, 2**32 - 1), default=0, help="random seed of the bootstrap"
+    )
+    parser.add_argument("--output", metavar="FILE.md", help="file for the Markdown table")
+    parser.add_argument(
+        "--homophones", action="store_true", help="Mandarin homophones in the table of --output"
+    )
+    return parser
+
+
+def main() -> None:
+    parser = get_parser()
+    args = parser.parse_args()
+    if bool(args.recogs) == bool(args.exp_dirs):
+        parser.error("expected either recogs files or --exp-dirs")
+    from gmot.evaluation.comparison import compare, find_recogs, read_systems
+    from gmot.evaluation.comparison_report import console_lines, write_table
+
+    first = args.recogs or args.exp_dirs
+    systems = [first, *args.against] if args.against else [[one] for one in first]
+    if args.exp_dirs:
+        selection = (args.split, args.method, args.epoch, args.avg)
+        systems = [find_recogs(folders, *selection) for folders in systems]
+    comparison = compare(read_systems(systems), args.unit, args.replications, args.seed)
+    print("\n".join(console_lines(comparison)))
+    if args.output:
+        files = "\n".join(f"- {' '.join(f'`{path}`' for path in paths)}" for paths in systems)
+        how = f"{args.replications} resamplings, seed {args.seed}, of:\n\n{files}"
+        write_table(args.output, comparison, how, args.homophones)

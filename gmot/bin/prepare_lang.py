@@ -1,0 +1,122 @@
+"""Make the lang folder from the training transcripts alone.
+
+tokens.txt has the pieces of the teacher's tokenizer, words.txt and lexicon.txt the words and single
+characters, text the segmented transcripts. --lexicon adds the words of a pronunciation lexicon
+that the tokens can spell, --init-lang-dir the tokens and words of the model that training starts
+from. What the other splits contain beyond that is logged and written to report.json.
+"""
+
+from gmot.cli import ArgumentParser
+
+
+def get_parser() -> ArgumentParser:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--manifest-dir", required=True, help="folder of the manifests")
+    parser.add_argument("--prefix", required=True, help="corpus name, first part of file names")
+    parser.add_argument("--train-split", default="train", help="split of the transcripts")
+    parser.add_argument("--other-splits", nargs="*", default=[], help="compared with it")
+    parser.add_argument("--teacher", required=True, help="folder of the language model")
+    parser.add_argument(
+        "--lexicon", metavar="FILE", help="pronunciation lexicon, 'word phone phone ...' lines"
+    )
+    parser.add_argument(
+        "--init-lang-dir",
+        metavar="DIR",
+        help="lang folder of the model that training starts from (train.py --init-from)",
+    )
+    parser.add_argument("--lang-dir", required=True, help="output folder")
+    return parser
+
+
+def main() -> None:
+    args = get_parser().parse_args()
+    import logging
+    from pathlib import Path
+
+    from gmot.common import GmotError, write_json
+    from gmot.data.manifests import load_supervisions
+    from gmot.teacher import TeacherTokenizer
+    from gmot.text.lang import Lang, describe_split, read_kept
+    from gmot.text.lexicon import WordList, read_word_list
+    from gmot.text.normalize import normalizer_like
+
+    tokenizer = TeacherTokenizer(args.teacher)
+    texts = {
+        split: [text for _, text in load_supervisions(args.manifest_dir, args.prefix, split)]
+        for split in dict.fromkeys([args.train_split, *args.other_splits])
+    }
+    train_texts = texts[args.train_split]
+    if not any(text.strip() for text in train_texts):
+        raise GmotError(
+            f"{args.manifest_dir}: the transcripts of '{args.train_split}' are empty. "
+            "Check the text of the corpus and run the manifests stage again."
+        )
+    listed = WordList([], 0, [])
+    if args.lexicon:
+        listed = read_word_list(args.lexicon, normalizer_like(train_texts))
+    kept_tokens, kept_words = [], []
+    if args.init_lang_dir:
+        kept_tokens, kept_words = read_kept(args.init_lang_dir, tokenizer.tokenize)
+        logging.info("%s: %d tokens kept", args.init_lang_dir, len(kept_tokens))
+    words = [*listed.words, *kept_words]
+    lang = Lang.from_texts(train_texts, tokenizer.tokenize, words, kept_tokens)
+    report = {
+        "tokens": len(lang.tokens),
+        "words": len(lang.words.words),
+        "text_unknown": sum(words.count("<unk>") for words in lang.text),
+        "splits": {
+            split: describe_split(split_texts, tokenizer, lang.tokens)
+            for split, split_texts in texts.items()
+        },
+    }
+    if args.lexicon:
+        report["lexicon"] = {
+            "words": len(listed.words),
+            "repeated": listed.repeated,
+            "no_words": listed.no_words,
+            "with_unknown_tokens": [word for word in listed.words if word not in lang.lexicon],
+        }
+    lang.save(args.lang_dir)
+    report_file = Path(args.lang_dir) / "report.json"
+    write_json(report_file, report)
+    log_report(report, report_file, args.lexicon)
+    logging.info(
+        "%s: %d tokens, %d words, %d sentences",
+        *(args.lang_dir, len(lang.tokens), len(lang.words.words), len(lang.text)),
+    )
+
+
+def log_report(report: dict, path, lexicon: str | None) -> None:
+    """Log the contents of ``report.json``, with ten examples at most."""
+    import logging
+
+    if lexicon:
+        found = report["lexicon"]
+        logging.info(
+            "%s: %d words; %d with pieces that are not tokens (%s); %d entries that are not words "
+            "(%s); %d repeated words",
+            *(lexicon, found["words"]),
+            *(len(found["with_unknown_tokens"]), _examples(found["with_unknown_tokens"])),
+            *(len(found["no_words"]), _examples(found["no_words"]), found["repeated"]),
+        )
+    for split, found in report["splits"].items():
+        logging.info(
+            "%s: %d utterances, %d pieces; %d pieces that are not tokens (%d distinct: %s); "
+            "%d utterances with digits or Latin letters",
+            *(split, found["utterances"], found["pieces"], found["oov_pieces"]),
+            *(len(found["oov"]), _examples(found["oov"])),
+            found["utterances_with_digits_or_latin"],
+        )
+        lacking = found["lacking_in_teacher"]
+        if lacking:
+            logging.warning(
+                "%s: the teacher's tokenizer cannot spell %d characters or words, which become "
+                "<unk> (%d distinct: %s; all in %s)",
+                *(split, sum(lacking.values()), len(lacking)),
+                *(_examples(f"{unit} {count}" for unit, count in lacking.items()), path),
+            )
+
+
+def _examples(items) -> str:
+    items = list(items)
+    return (", ".join(items[:10]) or "none") + (", ..." if len(items) > 10 else "")

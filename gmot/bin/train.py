@@ -1,0 +1,57 @@
+"""Train a Conformer-CTC, with or without knowledge transfer (stage 8).
+
+Resumes from the last checkpoint in --exp-dir. Epochs count from 1. Defaults are the papers' values
+where they give them; --config files fill options, and the command line wins over them:
+
+  train.py --config shared/conf/paper.yaml --config egs/CORPUS/conf/gm_ot_setting5.yaml
+  --transfer.alpha 0.03 --exp-dir exp/mine ...
+"""
+
+from gmot.cli import ArgumentParser, Layer
+
+
+def get_parser() -> ArgumentParser:
+    from gmot.data.config import DataConfig
+    from gmot.model.config import DERIVED, ModelConfig
+    from gmot.training.config import TrainingConfig
+    from gmot.transfer.config import TransferConfig
+
+    parser = ArgumentParser(description=__doc__, with_config=True)
+    parser.add_argument("--exp-dir", required=True, help="folder for checkpoints and logs")
+    parser.add_argument("--fbank-dir", required=True, help="features (stage 2)")
+    parser.add_argument("--prefix", required=True, help="first part of the names of the cuts")
+    parser.add_argument("--train-split", default="train", help="split to learn from")
+    parser.add_argument("--dev-split", default="dev", help="split evaluated after each epoch")
+    parser.add_argument("--lang-dir", required=True, help="tokens (stage 4)")
+    parser.add_argument("--teacher", required=True, help="its tokenizer makes the labels")
+    parser.add_argument(
+        "--teacher-store", help="features of the teacher (stage 7), which most transfers need"
+    )
+    parser.add_argument(
+        "--teacher-layer", type=Layer, help="layer that --teacher-store must hold; default: any"
+    )
+    parser.add_argument(
+        "--init-from",
+        metavar="FILE.pt",
+        help="initial weights (CTC pretraining), relative to the folder that holds --exp-dir; an "
+        "adapter that they lack is added",
+    )
+    parser.add_argument(
+        "--init-lang-dir",
+        metavar="DIR",
+        help="lang folder of --init-from, if its tokens differ: outputs of common tokens are kept",
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... or auto")
+    parser.add_argument("--num-threads", type=int, default=0, help="torch's; 0: all cores")
+    parser.add_class_arguments(TransferConfig, "transfer")
+    parser.add_class_arguments(ModelConfig, "model", skip=DERIVED)
+    parser.add_class_arguments(TrainingConfig, "training")
+    parser.add_class_arguments(DataConfig, "data")
+    return parser
+
+
+def main() -> None:
+    args = get_parser().parse_args()
+    from gmot.training.setup import train
+
+    train(args)

@@ -1,0 +1,166 @@
+"""Search results of a batch, shared by the decoding methods."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gmot.decode import lattice, rescoring
+from gmot.decode.candidates import Candidates, LmScales
+from gmot.decode.greedy import ctc_greedy_search
+from gmot.decode.prefix_beam import ctc_prefix_beam_search
+from gmot.text.normalize import join_words
+from gmot.text.tokens import pieces_to_text
+
+if TYPE_CHECKING:
+    from gmot.decode.api import Decoder
+
+# All tokens can follow each state of H, so the best path is at the top of the beam at each frame:
+# the narrowest beam finds it.
+H_BEAMS: dict[str, Any] = dict(
+    search_beam=0.1, output_beam=0.1, min_active_states=0, max_active_states=100
+)
+
+
+def synchronize(tensor: Tensor) -> None:
+    """Wait for the GPU before a clock is read."""
+    if tensor.is_cuda:
+        torch.cuda.synchronize(tensor.device)
+
+
+class shared:
+    """Property computed at first use, whose time counts for each method that uses it."""
+
+    def __init__(self, compute: Callable[["Search"], Any]):
+        self.compute, self.name = compute, compute.__name__
+
+    def __get__(self, search: "Search", owner: type) -> Any:
+        if self.name not in search.results:
+            search.results[self.name] = search.timed(self.name, self.compute)
+        value, seconds = search.results[self.name]
+        search.used.update(seconds)
+        return value
+
+
+class Search:
+    """Search results of one batch.
+
+    Args:
+      decoder: configuration, tables, graphs and masked LM.
+      log_probs: (N, T, C).
+      lengths: (N,), number of frames.
+      hlg_scale: scale of the LM scores in HLG.
+      max_active_states: of the HLG search.
+    """
+
+    def __init__(
+        self,
+        decoder: "Decoder",
+        log_probs: Tensor,
+        lengths: Tensor,
+        hlg_scale: float,
+        max_active_states: int,
+    ):
+        self.config, self.graphs = decoder.config, decoder.graphs
+        self.tokens, self.words, self.plm = decoder.tokens, decoder.words, decoder.plm
+        self.log_probs, self.lengths, self.hlg_scale = log_probs, lengths, hlg_scale
+        self.beams = self.config.beams(max_active_states)
+        self.results: dict[str, tuple[Any, dict[str, float]]] = {}
+        self.used: dict[str, float] = {}  # seconds of the shared results used so far
+        self._spent = 0.0
+
+    def timed(
+        self, name: str, function: Callable[..., Any], *args: Any
+    ) -> tuple[Any, dict[str, float]]:
+        """Result of ``function(self, *args)``, and the seconds of it and of each shared result
+        that it uses, by name."""
+        outer, self.used = self.used, {}
+        synchronize(self.log_probs)
+        started, spent = time.perf_counter(), self._spent
+        value = function(self, *args)
+        synchronize(self.log_probs)
+        elapsed = time.perf_counter() - started
+        seconds = {**self.used, name: elapsed - (self._spent - spent)}
+        self.used, self._spent = outer, spent + elapsed
+        return value, seconds
+
+    @shared
+    def greedy(self) -> list[list[int]]:
+        """Tokens of greedy search."""
+        return ctc_greedy_search(self.log_probs, self.lengths)
+
+    def prefix_beam(self, beam_size: int) -> list[list[int]]:
+        """Tokens of prefix beam search."""
+        return ctc_prefix_beam_search(self.log_probs, self.lengths, beam_size)
+
+    def h_best(self) -> list[list[int] | None]:
+        """Tokens of the best path through H."""
+        return lattice.search(self.log_probs, self.lengths, self.graphs.h, **H_BEAMS).one_best()
+
+    @shared
+    def lattices(self) -> lattice.Lattices:
+        """HLG lattices."""
+        hlg = self.graphs.scaled_hlg(self.hlg_scale)
+        found = lattice.search(self.log_probs, self.lengths, hlg, **self.beams)
+        if found.num_arcs <= lattice.MAX_BATCH_ARCS or len(self.lengths) == 1:
+            return found
+        del found  # one by one, such that only one large lattice is in memory
+        ones = zip(self.log_probs.split(1), self.lengths.split(1))
+        return lattice.concatenate(
+            [lattice.search(*one, hlg, **self.beams).pruned() for one in ones]
+        )
+
+    @shared
+    def pruned(self) -> lattice.Lattices:
+        """HLG lattices, pruned for n-best lists and rescoring."""
+        return self.lattices.pruned()
+
+    @shared
+    def nbest(self) -> list[list[lattice.Path]]:
+        """N-best lists, sorted by total score."""
+        lists = self.pruned.nbest(self.config.num_paths, self.config.nbest_scale)
+        return [
+            sorted(paths, key=lambda p: -(p.acoustic + self.hlg_scale * p.graph)) for paths in lists
+        ]
+
+    @shared
+    def nbest_lm(self) -> list[np.ndarray]:
+        """Scores of G for the n-best lists."""
+        labels = [path.labels for paths in self.nbest for path in paths]
+        scores = iter(rescoring.score_words(self.graphs.grammar, labels))
+        return [np.array([next(scores) for _ in paths]) for paths in self.nbest]
+
+    def rescored(self, choices: Sequence[LmScales]) -> list[list[lattice.Path]]:
+        """Best paths of the lattices composed with G, for several LM scales."""
+        return rescoring.rescore(self.pruned, self.graphs.looped_grammar, choices)
+
+    def masked_lm(self, lists: Sequence[Sequence[lattice.Path]]) -> list[np.ndarray]:
+        """Scores of the masked LM for lists of paths."""
+        assert self.plm is not None and self.words is not None
+        texts = [[join_words(self.words.decode(p.labels)) for p in paths] for paths in lists]
+        scores = iter(self.plm.score([text for of_one in texts for text in of_one]))
+        return [np.array([next(scores) for _ in of_one]) for of_one in texts]
+
+    def token_texts(self, ids: Sequence[Sequence[int] | None]) -> list[Candidates | None]:
+        """Single candidates from token ids."""
+        texts = (None if i is None else pieces_to_text(self.tokens.decode(i)) for i in ids)
+        return [None if text is None else Candidates.single(text) for text in texts]
+
+    def word_texts(self, ids: Sequence[Sequence[int] | None]) -> list[Candidates | None]:
+        """Single candidates from word ids."""
+        return [None if i is None else Candidates.single(self._text(i)) for i in ids]
+
+    def candidates(self, paths: Sequence[lattice.Path], **scores: Any) -> Candidates | None:
+        """Candidates from paths, with further scores by name."""
+        if not paths:
+            return None
+        scores.update(acoustic=[p.acoustic for p in paths], graph=[p.graph for p in paths])
+        arrays = {name: np.asarray(values, dtype=np.float64) for name, values in scores.items()}
+        return Candidates(tuple(self._text(p.labels) for p in paths), arrays)
+
+    def _text(self, ids: Sequence[int]) -> str:
+        assert self.words is not None
+        return "".join(self.words.decode(ids))

@@ -1,0 +1,252 @@
+"""Comparison of systems by paired bootstrap, with one or several training seeds each.
+
+The estimator is described in :mod:`gmot.evaluation.bootstrap`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gmot.common import GmotError, PathLike
+from gmot.evaluation import bootstrap
+from gmot.evaluation.bootstrap import Speakers
+from gmot.evaluation.files import read_recogs, recogs_path
+from gmot.evaluation.report import choose
+from gmot.evaluation.scoring import Score, score
+
+REMEDY = (
+    "Decode again (local/decode.py stores the speakers of the cuts; the corpus needs an utt2spk), "
+    "or use --unit utterance."
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Recognition results of one trained model.
+
+    Attributes:
+      name: unique name; often derived from the file.
+      refs: utterance -> reference.
+      hyps: utterance -> hypothesis.
+      speakers: utterance -> speaker, if known.
+      file: source, for messages.
+    """
+
+    name: str
+    refs: dict[str, str]
+    hyps: dict[str, str]
+    speakers: Speakers = field(default_factory=dict)
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A system compared with the first one. Rates are in per cent.
+
+    Attributes:
+      name: names of its runs.
+      scores: one per training seed.
+      cer: mean over the seeds.
+      ci_low, ci_high: 95 % interval of the CER.
+      difference: CER minus that of the first system; negative if better.
+      low, high: 95 % interval of the difference, paired.
+      improvement: bootstrap probability of fewer errors than the first system; replications with
+        equal errors count half.
+      p: two-sided bootstrap p-value of no difference.
+      corrected_p: corrected for the number of comparisons (Holm).
+    """
+
+    name: str
+    scores: Sequence[Score]
+    cer: float
+    ci_low: float
+    ci_high: float
+    difference: float
+    low: float
+    high: float
+    improvement: float
+    p: float
+    corrected_p: float = 1.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Systems compared with the first of them (which has a difference of 0).
+
+    Attributes:
+      systems: in the given order.
+      unit: unit of resampling, ``utterance`` or ``speaker``.
+    """
+
+    systems: Sequence[Compared]
+    unit: str
+
+    @property
+    def conditions(self) -> str:
+        """Description of what the intervals resample and what they are conditional on."""
+        first = self.systems[0].scores[0]
+        seeds = [len(system.scores) for system in self.systems]
+        return bootstrap.conditions(self.unit, first.num_utterances, first.num_speakers, seeds)
+
+
+def compare(
+    systems: Sequence[Sequence[Run]],
+    unit: str = "utterance",
+    replications: int = 10000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare systems with the first one, on the same draws of utterances or speakers.
+
+    Args:
+      systems: two or more; each the runs of one configuration with different training seeds. All
+        runs have the same utterances, references and speakers.
+      unit: unit of resampling, ``utterance`` or ``speaker``.
+      replications: number of bootstrap replications.
+      seed: random seed of the bootstrap.
+    Raises:
+      GmotError: fewer than two systems, no replications, runs with different utterances,
+        references or speakers, or the unit ``speaker`` without speakers.
+    """
+    if len(systems) < 2:
+        raise GmotError(f"compare: {len(systems)} systems, expected two or more.")
+    if replications < 1:
+        raise GmotError(f"compare: {replications} replications, expected 1 or more.")
+    first = systems[0][0]
+    for run in (run for system in systems for run in system):
+        if unit == "speaker":
+            bootstrap.require_speakers(list(run.refs), run.speakers, run.file or run.name, REMEDY)
+        _check_same(first, run)
+    scores = [[score(r.refs, r.hyps, speakers=r.speakers) for r in system] for system in systems]
+    owners = [first.speakers[u] for u in scores[0][0].alignments] if unit == "speaker" else None
+    counts = [s.utterance_counts for of_system in scores for s in of_system]
+    columns = [counts[0][:, 3], *(c[:, :3].sum(axis=1) for c in counts)]
+    sums = bootstrap.resample(np.stack(columns, axis=1), replications, seed, owners)
+    lengths = np.maximum(1, sums[:, 0])
+    errors = np.split(sums[:, 1:], np.cumsum([len(s) for s in scores])[:-1], axis=1)
+    streams = np.random.SeedSequence(seed).spawn(len(systems))  # independent of the units' draws
+    drawn = [bootstrap.resample_seeds(e, np.random.default_rng(s)) for e, s in zip(errors, streams)]
+    cers = [sum(s.cer for s in of_system) / len(of_system) for of_system in scores]
+    (first_errors, first_seeds), found = drawn[0], []
+    for system, of_system, cer, (made, seeds) in zip(systems, scores, cers, drawn):
+        more = made * first_seeds - first_errors * seeds  # integers, so that ties are exact
+        found.append(
+            Compared(
+                " + ".join(run.name for run in system),
+                of_system,
+                cer,
+                *bootstrap.interval(100.0 * made / (seeds * lengths)),
+                cer - cers[0],
+                *bootstrap.interval(100.0 * more / (seeds * first_seeds * lengths)),
+                float(np.mean(more < 0) + 0.5 * np.mean(more == 0)),
+                bootstrap.p_value(more),
+            )
+        )
+    corrected = [1.0, *bootstrap.holm([c.p for c in found[1:]])]
+    return Comparison([replace(c, corrected_p=p) for c, p in zip(found, corrected)], unit)
+
+
+def _check_same(first: Run, other: Run) -> None:
+    what = f"'{first.file or first.name}' and '{other.file or other.name}' cannot be compared"
+    if first.refs.keys() != other.refs.keys():
+        raise GmotError(
+            f"{what}: different utterances; only in the first: "
+            f"{sorted(first.refs.keys() - other.refs.keys())[:3]}, only in the second: "
+            f"{sorted(other.refs.keys() - first.refs.keys())[:3]}. Decode the same split with the "
+            "same manifests."
+        )
+    of_both = [("references", first.refs, other.refs)]
+    if first.speakers and other.speakers:
+        of_both.append(("speakers", dict(first.speakers), dict(other.speakers)))
+    for kind, one, two in of_both:
+        differ = [name for name in sorted(first.refs) if one.get(name) != two.get(name)]
+        if differ:
+            raise GmotError(
+                f"{what}: {len(differ)} {kind} differ; of '{differ[0]}': '{one.get(differ[0])}' "
+                f"and '{two.get(differ[0])}'. Decode both with the same manifests."
+            )
+
+
+def read_systems(paths: Sequence[Sequence[PathLike]]) -> list[list[Run]]:
+    """Runs from recogs files, named by the distinct parts of their paths.
+
+    Args:
+      paths: files of the training seeds of each system.
+    Raises:
+      GmotError: a file is missing, malformed or given twice for one system.
+    """
+    for files in paths:
+        distinct = {Path(path).resolve() for path in files}
+        if len(distinct) < len(files):
+            raise GmotError(
+                f"{files[0]} ...: {len(files)} files of one system, but {len(distinct)} distinct "
+                "ones. Give each training seed once."
+            )
+    names = iter(_names([path for files in paths for path in files]))
+    return [
+        [Run(next(names), *read_recogs(path), file=str(path)) for path in files] for files in paths
+    ]
+
+
+def _names(paths: Sequence[PathLike]) -> list[str]:
+    """Paths without their common first and last components."""
+    parts = [Path(path).parts for path in paths]
+    if len(set(parts)) == 1:
+        return [str(path) for path in paths]
+    start = end = 0
+    while len({p[: start + 1] for p in parts}) == 1:
+        start += 1
+    while len({p[start:][-end - 1 :] for p in parts}) == 1:
+        end += 1
+    return ["/".join(p[start : len(p) - end]) or str(Path(*p)) for p in parts]
+
+
+def find_recogs(
+    exp_dirs: Sequence[PathLike],
+    split: str,
+    method: str,
+    epoch: int | None = None,
+    avg: int | None = None,
+) -> list[Path]:
+    """Recogs files of one system.
+
+    Args:
+      exp_dirs: experiment folders, one per training seed, with a ``results.json``.
+      split: decoded split.
+      method: decoding method.
+      epoch, avg: of the results; None: the last decoded ones.
+    Raises:
+      GmotError: a folder without such results, two with the same training seed or with different
+        configurations.
+    """
+    paths = []
+    seeds: dict[int, Path] = {}
+    first: Any = None
+    for exp_dir in map(Path, exp_dirs):
+        record = choose(exp_dir / "results.json", epoch, avg, split, method)[-1]
+        paths.append(recogs_path(exp_dir, method, split, record["epoch"], record["avg"]))
+        seed = record.get("seed")
+        if seed is not None and seed in seeds:
+            raise GmotError(
+                f"{seeds[seed]} and {exp_dir} have the same training seed {seed}. Give runs of "
+                "different seeds (local/train.py --training.seed)."
+            )
+        seeds[seed] = exp_dir
+        first = first or record
+        if record.get("transfer") != first.get("transfer"):
+            raise GmotError(
+                f"{exp_dirs[0]} and {exp_dir} are different systems and cannot be pooled: "
+                f"{_differences(first.get('transfer'), record.get('transfer'))}. Separate them by "
+                "--against."
+            )
+    return paths
+
+
+def _differences(first: Any, other: Any) -> str:
+    """Differences of two configurations."""
+    if not isinstance(first, dict) or not isinstance(other, dict):
+        return f"{first} and {other}"
+    keys = sorted(k for k in first.keys() | other.keys() if first.get(k) != other.get(k))
+    return ", ".join(f"{key} {first.get(key)} and {other.get(key)}" for key in keys)

@@ -1,0 +1,255 @@
+"""Decoding and scoring of splits with a trained model: the work of ``local/decode.py``."""
+
+import argparse
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gmot.common import GmotError, fingerprint
+from gmot.data.datamodule import AsrDataModule
+from gmot.decode.api import Decoder
+from gmot.decode.candidates import LmScales
+from gmot.decode.methods import METHODS, graphs_needed, select_methods
+from gmot.decode.split import DecodedSplit, decode_split, search_hlg_scale
+from gmot.evaluation.bootstrap import require_speakers
+from gmot.evaluation.files import (
+    recogs_path,
+    update_results,
+    write_errs,
+    write_recogs,
+    write_summary,
+)
+from gmot.evaluation.homophones import count_homophones
+from gmot.evaluation.scale_file import HLG, ScaleFile
+from gmot.evaluation.scoring import score
+from gmot.model.checkpoint import load_for_decoding
+from gmot.provenance import choose_device, command, environment, runs_behind
+from gmot.text.tokens import TokenTable, WordTable
+
+Record = dict[str, Any]
+
+
+def decode(args: argparse.Namespace) -> list[Record]:
+    """Decode and score splits with one model.
+
+    Args:
+      args: options of ``local/decode.py``.
+    Returns:
+      The records added to ``results.json``.
+    Raises:
+      GmotError: an input is missing or does not match the others.
+    """
+    device = choose_device(args.device, args.num_threads)
+    decoder = make_decoder(args, device)
+    model, config = load_for_decoding(args.exp_dir, args.epoch, args.avg, device)
+    _check_tokens(args, decoder, config)
+    data = AsrDataModule(
+        args.fbank_dir, args.prefix, args.max_duration, num_workers=args.num_workers
+    )
+    for split in args.splits:
+        _check_features(data, split, model.config.num_features, args.exp_dir)
+    speakers = {split: _speakers(data, split, args.unit) for split in args.splits}
+    common = _provenance(args, config, device)
+    scale_split = decoder.config.scale_split
+    with_hlg = decoder.graphs.hlg is not None
+    utterances = _utterances(data, scale_split) if with_hlg else None
+    file = ScaleFile(Path(args.exp_dir) / "scales.json", utterances, model, decoder)
+    hlg_scale = _hlg_scale(args, model, data, decoder, device, file)
+    # Methods whose LM scales are selected on the scale split, which is decoded first.
+    rescoring = [m for m in decoder.methods if len(METHODS[m].lm_scales(hlg_scale)) > 1]
+    lm_scales: dict[str, LmScales] | None = None
+    records: list[Record] = []
+    for split in sorted(dict.fromkeys(args.splits), key=lambda s: s != scale_split):
+        if lm_scales is None and split != scale_split and rescoring:
+            lm_scales = file.read(rescoring, hlg_scale)
+        decoded = decode_split(
+            *(model, data.eval_dataloader(split), decoder, device),
+            *(data.num_utterances(split), split, hlg_scale, lm_scales),
+        )
+        if split == scale_split and with_hlg:
+            lm_scales = decoded.search_lm_scales(rescoring, hlg_scale)
+            file.write(hlg_scale, lm_scales)
+            _log_defaults(lm_scales, hlg_scale, split)
+        for method in decoder.methods:
+            default = METHODS[method].lm_scales(hlg_scale)[0]
+            scales = (lm_scales or {}).get(method, default)
+            uses_hlg = "HLG.pt" in METHODS[method].graphs
+            record = {
+                **{"split": split, "method": method, **common},
+                "scales": {"hlg": hlg_scale, **scales} if uses_hlg else {},
+                **_search(decoder, decoded, method),
+            }
+            hyps = decoded.hypotheses(method, scales)
+            records.append({**record, **_score(args, record, decoded, hyps, speakers[split])})
+    path = Path(args.exp_dir) / "results.json"
+    update_results(path, records)
+    logging.info("%s: %d results", path, len(records))
+    return records
+
+
+def make_decoder(args: argparse.Namespace, device: torch.device) -> Decoder:
+    """Decoder for the options.
+
+    Raises:
+      GmotError: as :class:`gmot.decode.api.Decoder`, or missing tables.
+    """
+    methods = select_methods(args.decoding.methods, masked_lm=bool(args.teacher))
+    lang_dir = Path(args.lang_dir)
+    tokens = TokenTable.load(lang_dir / "tokens.txt")
+    with_words = set(graphs_needed(methods)) - {"H.pt"}
+    words = WordTable.load(lang_dir / "words.txt") if with_words else None
+    plm = None
+    if args.teacher and any(METHODS[name].masked_lm for name in methods):
+        from gmot.teacher import MaskedLanguageModel  # loading transformers takes seconds
+
+        plm = MaskedLanguageModel(args.teacher, device)
+    config = replace(args.decoding, methods=methods)
+    return Decoder(config, tokens, args.graph_dir, words, device, plm)
+
+
+def _check_tokens(args: argparse.Namespace, decoder: Decoder, config: Mapping[str, Any]) -> None:
+    """Compare tables with those of the training."""
+    if config.get("tokens") != decoder.tokens.fingerprint:
+        raise GmotError(
+            f"{args.lang_dir}: tokens {decoder.tokens.fingerprint}, but {args.exp_dir} was trained "
+            f"with {config.get('tokens')}. Give the --lang-dir of the training."
+        )
+    expected = config.get("tokenizer")  # not recorded by earlier versions
+    if decoder.plm is not None and expected not in (None, decoder.plm.tokenizer.fingerprint):
+        logging.warning(
+            "plm-rescoring: the tokenizer of --teacher %s differs from that of the training; "
+            "hypotheses are scored with the former",
+            args.teacher,
+        )
+
+
+def _check_features(data: AsrDataModule, split: str, expected: int, exp_dir: str) -> None:
+    found = data.cuts(split)[0].num_features
+    if found != expected:
+        raise GmotError(
+            f"{data.fbank_dir}: features of '{split}' have {found} bins, but the model of "
+            f"{exp_dir} was trained with {expected}. Give the --fbank-dir of the training."
+        )
+
+
+def _speakers(data: AsrDataModule, split: str, unit: str) -> dict[str, str | None]:
+    """Utterance -> speaker.
+
+    Raises:
+      GmotError: missing speakers for resampling by speaker.
+    """
+    speakers = {cut.id: cut.supervisions[0].speaker for cut in data.cuts(split)}
+    if unit == "speaker":
+        remedy = "Add utt2spk to the corpus and make the manifests again, or use --unit utterance."
+        origin = f"split '{split}' of {data.fbank_dir}"
+        require_speakers(list(speakers), speakers, origin, remedy)
+    return speakers
+
+
+def _utterances(data: AsrDataModule, split: str) -> str | None:
+    """Fingerprint of the utterances and texts of a split; None if the split is missing."""
+    try:
+        cuts = data.cuts(split)
+    except GmotError:
+        return None
+    return fingerprint(*(f"{cut.id} {cut.supervisions[0].text}" for cut in cuts))
+
+
+def _provenance(
+    args: argparse.Namespace, config: Mapping[str, Any], device: torch.device
+) -> Record:
+    """Fields common to all records."""
+    cuda = device.type == "cuda"
+    cpu = f"{device.type}, {torch.get_num_threads()} threads"
+    return {
+        "epoch": config["epoch"],
+        "avg": config["avg"],
+        "transfer": config["transfer"],
+        "seed": config["training"]["seed"],
+        "command": command(),
+        "environment": environment(),
+        "teacher_layer": config.get("teacher_layer"),
+        "training": {"runs": runs_behind(args.exp_dir, config["epoch"])},
+        "device": torch.cuda.get_device_name(device) if cuda else cpu,
+    }
+
+
+def _hlg_scale(
+    args: argparse.Namespace,
+    model: torch.nn.Module,
+    data: AsrDataModule,
+    decoder: Decoder,
+    device: torch.device,
+    file: ScaleFile,
+) -> float:
+    """The given HLG scale, or the best of several on the scale split."""
+    given, split = decoder.config.hlg_scale, decoder.config.scale_split
+    if len(given) == 1 or decoder.graphs.hlg is None:
+        return given[0]
+    if split not in args.splits:
+        return file.read([HLG], given[0])[HLG]["graph"]
+    batches, number = data.eval_dataloader(split), data.num_utterances(split)
+    return search_hlg_scale(model, batches, decoder, device, number)
+
+
+def _log_defaults(lm_scales: Mapping[str, LmScales], hlg_scale: float, split: str) -> None:
+    for method, scales in lm_scales.items():
+        if scales == METHODS[method].lm_scales(hlg_scale)[0]:
+            logging.info(
+                "%s: no LM scales with a significant gain on %s; it keeps the LM scores in HLG and "
+                "gives the results of 1best",
+                *(method, split),
+            )
+
+
+def _score(
+    args: argparse.Namespace,
+    record: Record,
+    decoded: DecodedSplit,
+    hyps: Mapping[str, str],
+    speakers: Mapping[str, str | None],
+) -> Record:
+    """Score hypotheses, log the score and write recogs, errs and cer-summary files."""
+    split, method = record["split"], record["method"]
+    result = score(decoded.refs, hyps, speakers=speakers)
+    homophones = count_homophones(result.alignments.values()) if args.homophones else None
+    numbers = {
+        **result.record(),
+        "audio_seconds": round(decoded.audio_seconds, 2),
+        "rtf_encoder": decoded.encoder_seconds / decoded.audio_seconds,
+        "rtf_decoding": decoded.costs.seconds[method] / decoded.audio_seconds,
+        "peak_memory_mb": round(decoded.peak_memory_mb, 1),
+    }
+    if homophones is not None:
+        numbers["homophone_sub"] = sum(homophones.values())
+    path = recogs_path(args.exp_dir, method, split, record["epoch"], record["avg"])
+    write_recogs(path, decoded.refs, hyps, speakers)
+    write_errs(path.with_name(path.name.replace("recogs", "errs", 1)), result, homophones)
+    summary = path.with_name(path.name.replace("recogs", "cer-summary", 1))
+    write_summary(summary, {method: numbers})
+    logging.info("%s", result.line(f"{split}-{method}", args.unit))
+    logging.info(
+        "%s-%s: real-time factor %.5f (encoder) + %.5f (decoding), peak memory %.0f MB%s",
+        *(split, method, numbers["rtf_encoder"], numbers["rtf_decoding"]),
+        numbers["peak_memory_mb"],
+        "".join(f", {name} scale {value:g}" for name, value in record["scales"].items()),
+    )
+    return numbers
+
+
+def _search(decoder: Decoder, decoded: DecodedSplit, method: str) -> Record:
+    """Graphs, parameters and counts of a method's search."""
+    costs, needed = decoded.costs, METHODS[method]
+    record: Record = {"num_answered_by_greedy": costs.no_path[method]}
+    if "search_memory" in needed.parameters:
+        record["num_beam_reduced"] = len(costs.reduced_states)
+        record["least_max_active_states"] = min(costs.reduced_states, default=None)
+    if method in costs.num_pruned:
+        record["num_pruned"] = costs.num_pruned[method]
+    record["search"] = needed.settings(decoder.config)
+    record["graphs"] = {name: decoder.graphs.info[name] for name in needed.graphs}
+    return record

@@ -1,0 +1,224 @@
+"""Result files of icefall (recogs, errs, cer-summary) and the records in ``results.json``."""
+
+import ast
+import logging
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gmot.common import GmotError, PathLike, atomic_path, read_json, require_file, write_json
+from gmot.evaluation.bootstrap import Speakers
+from gmot.evaluation.scoring import GAP, Pair, Score
+from gmot.provenance import training_runs
+from gmot.text.tokens import characters
+
+
+def write_recogs(
+    path: PathLike,
+    refs: Mapping[str, str],
+    hyps: Mapping[str, str],
+    speakers: Speakers | None = None,
+) -> None:
+    """Write ``recogs-*.txt``: lines ``id:<TAB>ref=[...]`` and ``id:<TAB>hyp=[...]`` as icefall,
+    and ``id:<TAB>spk=[...]`` for utterances with a speaker."""
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as f:
+        for name in sorted(refs):
+            f.write(f"{name}:\tref={characters(refs[name])}\n")
+            f.write(f"{name}:\thyp={characters(hyps[name])}\n")
+            speaker = (speakers or {}).get(name)
+            if speaker:
+                f.write(f"{name}:\tspk={[speaker]}\n")
+
+
+class Recogs(NamedTuple):
+    """Content of ``recogs-*.txt`` by utterance; the speaker is optional."""
+
+    refs: dict[str, str]
+    hyps: dict[str, str]
+    speakers: dict[str, str]
+
+
+def read_recogs(path: PathLike) -> Recogs:
+    """Read a file of :func:`write_recogs` or icefall.
+
+    Raises:
+      GmotError: missing file, malformed or repeated line, or an utterance without reference or
+        hypothesis.
+    """
+    require_file(path, "Recognition results", "Decode first (local/decode.py).")
+    texts: dict[str, dict[str, str]] = {"ref": {}, "hyp": {}, "spk": {}}
+    expected = "expected 'UTTERANCE:<TAB>ref=[...]' or '...hyp=[...]'. Give a recogs-*.txt file."
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError:
+        raise GmotError(f"{path}: not UTF-8; {expected}") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        found = re.fullmatch(r"(.+):\t(ref|hyp|spk)=(\[.*\])\s*", line)
+        try:
+            name, side, units = found.groups() if found else ("", "", "")
+            text = "".join(ast.literal_eval(units))
+        except (ValueError, SyntaxError, TypeError):
+            raise GmotError(f"{path}, line {number}: found '{line[:60]}', {expected}") from None
+        if name in texts[side]:
+            raise GmotError(
+                f"{path}, line {number}: a second {side} of utterance '{name}', expected one. "
+                "Decode this split again."
+            )
+        texts[side][name] = text
+    unpaired = texts["ref"].keys() ^ texts["hyp"].keys()
+    alone = sorted(unpaired | (texts["spk"].keys() - texts["ref"].keys()))
+    if alone:
+        raise GmotError(
+            f"{path}: {len(alone)} utterances without ref or hyp: {alone[:3]}. "
+            "Decode this split again."
+        )
+    return Recogs(texts["ref"], texts["hyp"], texts["spk"])
+
+
+def write_errs(path: PathLike, result: Score, homophones: Mapping[Pair, int] | None = None) -> None:
+    """Write ``errs-*.txt``: totals, utterances, and counts of each error.
+
+    Args:
+      path: output file.
+      result: score of a split.
+      homophones: substitutions by a homophone, for a section of their own.
+    """
+    pairs = Counter(pair for ali in result.alignments.values() for pair in ali)
+    correct = sum(n for (ref, hyp), n in pairs.items() if ref == hyp)
+    wrong = sorted(((n, ref, hyp) for (ref, hyp), n in pairs.items() if ref != hyp), reverse=True)
+    sections = {
+        "PER-UTT DETAILS: corr or (ref->hyp)  ": [
+            f"{name}:\t{_details(ali)}" for name, ali in result.alignments.items()
+        ],
+        "SUBSTITUTIONS: count ref -> hyp": [
+            f"{n}   {ref} -> {hyp}" for n, ref, hyp in wrong if GAP not in (ref, hyp)
+        ],
+        "DELETIONS: count ref": [f"{n}   {ref}" for n, ref, hyp in wrong if hyp == GAP],
+        "INSERTIONS: count hyp": [f"{n}   {hyp}" for n, ref, hyp in wrong if ref == GAP],
+        "PER-WORD STATS: word  corr tot_errs count_in_ref count_in_hyp": _unit_lines(pairs),
+    }
+    if homophones is not None:
+        alike = sorted(((n, *pair) for pair, n in homophones.items()), reverse=True)
+        sections["HOMOPHONES: count ref -> hyp"] = [f"{n}   {a} -> {b}" for n, a, b in alike]
+    names = ", ".join(head.split(":")[0] + ":" for head in sections)
+    lines = [
+        f"%CER = {result.cer:.2f}",
+        f"Errors: {result.ins} insertions, {result.dels} deletions, {result.sub} substitutions, "
+        f"over {result.ref_len} reference characters ({correct} correct)",
+        f"Search below for sections starting with {names}",
+    ]
+    for head, content in sections.items():
+        lines += ["", head, *content]
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _details(pairs: Sequence[Pair]) -> str:
+    """``a b (c d->e) f``: adjacent errors are joined, ``*`` is the empty side."""
+    words: list[str] = []
+    run: list[Pair] = []
+    for pair in [*pairs, ("|", "|")]:
+        if pair[0] != pair[1]:
+            run.append(pair)
+            continue
+        if run:
+            ref, hyp = (" ".join(u for u in side if u != GAP) or "*" for side in zip(*run))
+            words.append(f"({ref}->{hyp})")
+            run = []
+        words.append(pair[0])
+    return " ".join(words[:-1])
+
+
+def _unit_lines(pairs: Mapping[Pair, int]) -> list[str]:
+    correct: Counter = Counter()
+    errors: Counter = Counter()
+    in_ref: Counter = Counter()
+    in_hyp: Counter = Counter()
+    for (ref, hyp), n in pairs.items():
+        in_ref[ref] += n
+        in_hyp[hyp] += n
+        if ref == hyp:
+            correct[ref] += n
+        else:
+            errors[ref] += n
+            errors[hyp] += n
+    units = (in_ref.keys() | in_hyp.keys()) - {GAP}
+    return [
+        f"{unit}   {correct[unit]} {errors[unit]} {in_ref[unit]} {in_hyp[unit]}"
+        for unit in sorted(units, key=lambda u: (-errors[u], u))
+    ]
+
+
+SUMMARY_COLUMNS = {
+    "CER": ("cer", ".2f"),
+    "rtf_encoder": ("rtf_encoder", ".5f"),
+    "rtf_decoding": ("rtf_decoding", ".5f"),
+    "peak_memory_mb": ("peak_memory_mb", ".0f"),
+}
+
+
+def write_summary(path: PathLike, results: Mapping[str, Mapping[str, float]]) -> None:
+    """Write ``cer-summary-*.txt``, the lowest CER first.
+
+    Args:
+      path: output file.
+      results: settings -> ``cer`` (per cent), ``rtf_encoder``, ``rtf_decoding`` (real-time
+        factors), ``peak_memory_mb``.
+    """
+    lines = ["\t".join(["settings", *SUMMARY_COLUMNS])]
+    for settings, numbers in sorted(results.items(), key=lambda item: item[1]["cer"]):
+        cells = [f"{numbers[key]:{style}}" for key, style in SUMMARY_COLUMNS.values()]
+        lines.append("\t".join([settings, *cells]))
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def recogs_path(exp_dir: PathLike, method: str, split: str, epoch: int, avg: int) -> Path:
+    """Path of the recogs file of a result."""
+    return Path(exp_dir) / method / f"recogs-{split}-epoch-{epoch}-avg-{avg}.txt"
+
+
+RECORD_KEYS = ("split", "method", "epoch", "avg")
+
+
+def update_results(path: PathLike, records: Sequence[dict[str, Any]]) -> None:
+    """Append records to ``results.json``.
+
+    They replace records with the same :data:`RECORD_KEYS`. Records of another training (other
+    first run) are removed, since the experiment folder was trained again.
+
+    Raises:
+      GmotError: the existing file is not a list of records.
+    """
+    known = read_results(path) if Path(path).exists() else []
+    trainings = [training_runs(r.get("training"))[:1] for r in records]
+    kept = [r for r in known if training_runs(r.get("training"))[:1] in trainings]
+    if len(kept) < len(known):
+        logging.info("%s: %d results of another training removed", path, len(known) - len(kept))
+    merged: dict[tuple, dict[str, Any]] = {}
+    for record in [*kept, *records]:
+        key = tuple(record[k] for k in RECORD_KEYS)
+        merged.pop(key, None)  # a dictionary would keep the position of the old record
+        merged[key] = record
+    write_json(path, list(merged.values()))
+
+
+def read_results(path: PathLike) -> list[dict[str, Any]]:
+    """Read ``results.json``, sorted by time of decoding.
+
+    Raises:
+      GmotError: missing, or not a list of records.
+    """
+    records = read_json(path)
+    if not isinstance(records, list) or not all(
+        isinstance(r, dict) and all(k in r for k in (*RECORD_KEYS, "cer")) for r in records
+    ):
+        raise GmotError(
+            f"{path}: expected a list of records with {', '.join(RECORD_KEYS)} and cer. Remove it "
+            "and decode again."
+        )
+    return records

@@ -1,0 +1,286 @@
+"""Tables of measured results, and RESULTS.md, from results.json files."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gmot.common import GmotError, PathLike, atomic_path
+from gmot.config import load_yaml
+from gmot.decode.methods import METHODS
+from gmot.evaluation.bootstrap import conditions
+from gmot.evaluation.files import read_results
+from gmot.provenance import training_runs
+
+Record = dict[str, Any]
+Chosen = Mapping[str, Sequence[Record]]  # experiment -> records
+
+
+def summarize(
+    exp_dir: PathLike,
+    experiments: Sequence[str],
+    epoch: int | None,
+    avg: int | None,
+    output: PathLike,
+    title: str,
+    published: PathLike | None = None,
+    unit: str = "utterance",
+) -> str:
+    """Write the results of experiments to a Markdown file.
+
+    Args:
+      exp_dir: folder of the experiments.
+      experiments: names, in the order of the rows.
+      epoch, avg: of the results; None: of those decoded last.
+      output: Markdown file.
+      title: title of the file.
+      published: YAML file of published results to quote.
+      unit: unit of resampling of the intervals, ``utterance`` or ``speaker``.
+    Returns:
+      The table, the conditions of its intervals, and the teacher layer of each experiment.
+    Raises:
+      GmotError: an experiment without such results, results without interval by speaker, or a
+        malformed file of published results.
+    """
+    quoted = f"\n{quotations(published)}" if published else ""
+    chosen = {e: choose(Path(exp_dir) / e / "results.json", epoch, avg) for e in experiments}
+    if unit == "speaker":
+        for name, records in chosen.items():
+            _require_speaker_intervals(Path(exp_dir) / name / "results.json", records)
+    teachers = [f"{name} {teacher_of(records)}" for name, records in chosen.items()]
+    table = (
+        f"{results_table(chosen, unit)}\n\n{interval_lines(chosen, unit)}\n\n"
+        f"Teacher: {'; '.join(teachers)}."
+    )
+    details = "\n".join(describe(name, records) for name, records in chosen.items())
+    with atomic_path(output) as temporary:
+        temporary.write_text(
+            f"# {title}\n\nWritten by `local/summarize_results.py`.\n\n## Measured\n\n"
+            "Character error rates in per cent with 95% bootstrap intervals.\n\n"
+            f"{table}\n\n## Speed\n\n"
+            "Real-time factors (seconds per second of speech) over all splits; peak memory "
+            "of all methods decoded together.\n\n"
+            f"{speed_table(chosen)}\n\n## Details\n\n{details}{quoted}",
+            encoding="utf-8",
+        )
+    return table
+
+
+def quotations(path: PathLike) -> str:
+    """Published results and their caveats in Markdown.
+
+    Args:
+      path: YAML: ``caveats`` (a list of sentences) and ``papers``, each with ``paper``,
+        ``arxiv`` and ``rows`` of ``row, config, dev, test`` and optionally ``note``.
+    Raises:
+      GmotError: missing or malformed file.
+    """
+    if not Path(path).is_file():
+        raise GmotError(f"--published {path}: no such file. See published.yaml of a recipe.")
+    content = load_yaml(str(path))
+    try:
+        if isinstance(content["caveats"], str):
+            raise TypeError("'caveats' is one text, not a list")
+        rows = [["paper", "row", "configuration", "dev", "test", "note"]]
+        for paper in content["papers"]:
+            name = f"{paper['paper']} ({paper['arxiv']})"
+            for row in paper["rows"]:
+                cers = [f"{float(row[split]):.2f}" for split in ("dev", "test")]
+                # Names may be numbers in YAML.
+                names = [str(row["row"]), str(row["config"])]
+                rows.append([name, *names, *cers, str(row.get("note", ""))])
+        caveats = "\n".join(f"- {sentence}" for sentence in content["caveats"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise GmotError(
+            f"{path}: malformed published results ({type(error).__name__}: {error}); expected "
+            "'caveats' and 'papers' with 'rows' of row, config, dev and test."
+        ) from None
+    return (
+        "## Quoted from the papers\n\nNot measured here: CER in per cent, as printed there.\n\n"
+        f"{caveats}\n\n{markdown_table(rows)}\n"
+    )
+
+
+def choose(
+    path: Path,
+    epoch: int | None,
+    avg: int | None,
+    split: str | None = None,
+    method: str | None = None,
+) -> list[Record]:
+    """Records of one (epoch, avg): the one decoded last among those requested.
+
+    Args:
+      path: ``results.json``.
+      epoch, avg: requested; None: any.
+      split, method: requested; None: all.
+    Raises:
+      GmotError: missing experiment or results.
+    """
+    if not path.exists():
+        known = sorted(p.parent.name for p in path.parent.parent.glob("*/results.json"))
+        raise GmotError(
+            f"{path}: not there. Decode '{path.parent.name}' first (local/decode.py); "
+            f"{path.parent.parent} has results of: {', '.join(known) or 'none'}."
+        )
+    everything = read_results(path)
+    records = [
+        r for r in everything if split in (None, r["split"]) and method in (None, r["method"])
+    ]
+    if not records:
+        found = sorted({f"{r['split']} by {r['method']}" for r in everything})
+        raise GmotError(f"{path}: no results of {split} by {method}; found: {', '.join(found)}.")
+    decoded = [(r["epoch"], r["avg"]) for r in records]  # sorted by time
+    fitting = [(e, a) for e, a in decoded if epoch in (None, e) and avg in (None, a)]
+    if not fitting:
+        raise GmotError(
+            f"{path}: no results of --epoch {epoch} --avg {avg}; found (epoch, avg): "
+            f"{sorted(set(decoded))}."
+        )
+    return [r for r in records if (r["epoch"], r["avg"]) == fitting[-1]]
+
+
+def _require_speaker_intervals(path: Path, records: Sequence[Record]) -> None:
+    for r in records:
+        if "speaker" not in r.get("intervals", {}):
+            raise GmotError(
+                f"{path}: no interval by speaker for {r['split']} by {r['method']} "
+                f"({r.get('num_speakers') or 'unknown'} speakers). It needs an utt2spk with two or "
+                "more speakers: decode again (local/decode.py), or use --unit utterance."
+            )
+
+
+def interval_lines(chosen: Chosen, unit: str) -> str:
+    """One line per split: what its intervals resample and what they are conditional on."""
+    found: dict[str, dict[str, None]] = {}
+    for r in (r for records in chosen.values() for r in records):
+        text = conditions(unit, r["num_utterances"], r.get("num_speakers"))
+        found.setdefault(r["split"], {})[text] = None
+    return "\n".join(
+        f"- 95% intervals of {split}: {text}" for split, texts in found.items() for text in texts
+    )
+
+
+def _by_method(chosen: Chosen) -> Iterable[tuple[str, str, list[Record]]]:
+    """(method, experiment, records) for each row of a table."""
+    for method in METHODS:
+        for name, records in chosen.items():
+            found = [r for r in records if r["method"] == method]
+            if found:
+                yield method, name, found
+
+
+def results_table(chosen: Chosen, unit: str = "utterance") -> str:
+    """One row per method and experiment, one column per split."""
+    splits = unique(r["split"] for records in chosen.values() for r in records)
+    rows = [["decoding", "experiment", *splits]]
+    for method, name, records in _by_method(chosen):
+        cells = {r["split"]: cell(r, unit) for r in records}
+        rows.append([method, name, *(cells.get(split, "-") for split in splits)])
+    return markdown_table(rows)
+
+
+def speed_table(chosen: Chosen) -> str:
+    """Total real-time factors over all splits, and the peak memory."""
+    rows = [["decoding", "experiment", "RTF encoder", "RTF decoding", "peak memory", "device"]]
+    for method, name, records in _by_method(chosen):
+        factors = [f"{_rtf(records, key):.5f}" for key in ("rtf_encoder", "rtf_decoding")]
+        memory = f"{max(r['peak_memory_mb'] for r in records):.0f} MB"
+        device = ", ".join(unique(r["device"] for r in records))
+        rows.append([method, name, *factors, memory, device])
+    return markdown_table(rows)
+
+
+def _rtf(records: Sequence[Record], key: str) -> float:
+    """Real-time factor over records of several splits."""
+    seconds = [r["audio_seconds"] for r in records]
+    return sum(r[key] * s for r, s in zip(records, seconds)) / sum(seconds)
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Markdown table with aligned columns; the first row is the head."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    return "\n".join(
+        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |"
+        for row in lines
+    )
+
+
+def cell(record: Record, unit: str = "utterance") -> str:
+    """CER with its interval."""
+    low, high = record["intervals"][unit]
+    return f"{record['cer']:.2f} ({low:.2f} .. {high:.2f})"
+
+
+def describe(name: str, records: Sequence[Record]) -> str:
+    """Provenance, counts and costs of the results of an experiment."""
+    epoch, avg = records[0]["epoch"], records[0]["avg"]
+    lines = [f"### {name}", "", f"- epochs {epoch - avg + 1} to {epoch} averaged"]
+    for run in training_runs(records[0].get("training")):
+        first, date = run.get("first_epoch", 1), run.get("date")
+        since = (f" from epoch {first}" if first > 1 else "") + (f", {date}" if date else "")
+        lines.append(f"- trained by `{run.get('command')}`{since}")
+        if run.get("environment"):
+            lines.append(f"  - {versions(run['environment'])}")
+    if (records[0].get("transfer") or {}).get("final_sinkhorn"):
+        lines.append("- with a final Sinkhorn at beta after the proximal steps (final_sinkhorn)")
+    lines.append(f"- teacher: {teacher_of(records)}")
+    lines += [f"- decoded by `{command}`" for command in unique(r.get("command") for r in records)]
+    lines += [f"  - {text}" for text in unique(versions(r.get("environment")) for r in records)]
+    lines.append(f"- seed {', '.join(map(str, unique(r.get('seed') for r in records)))}")
+    for r in records:
+        homophones = f" ({r['homophone_sub']} of them homophones)" if "homophone_sub" in r else ""
+        lines.append(
+            f"- {r['split']}, {r['method']}: {r['ins']} ins, {r['del']} del, {r['sub']} sub"
+            f"{homophones}, of {r['ref_len']} characters in {r['num_utterances']} utterances, "
+            f"{r['num_empty']} without output; real-time factor {r['rtf_encoder']:.5f} (encoder) + "
+            f"{r['rtf_decoding']:.5f} (decoding) on {r['device']}; peak memory "
+            f"{r['peak_memory_mb']:.0f} MB{_search(r)}"
+        )
+    return "\n".join([*lines, ""])
+
+
+def teacher_of(records: Sequence[Record]) -> str:
+    """Teacher layer of an experiment, such as ``layer 12 of 12``."""
+    layer, transfer = records[0].get("teacher_layer"), records[0].get("transfer") or {}
+    if layer:
+        return f"layer {layer['number']} of {layer['of']}"
+    without = transfer.get("objective") == "none" or transfer.get("ctc_weight") == 1
+    return "none" if without else "not recorded"
+
+
+def _search(record: Record) -> str:
+    """Scales, topologies, and utterances that were not searched as configured."""
+    texts = []
+    scales = [f"{name} {value:g}" for name, value in (record.get("scales") or {}).items()]
+    if scales:
+        texts.append(f"scales: {', '.join(scales)}")
+    graphs = (record.get("graphs") or {}).items()
+    topologies = [f"{name} {graph['topology']}" for name, graph in graphs if graph.get("topology")]
+    if topologies:
+        texts.append(", ".join(topologies))
+    if record.get("num_beam_reduced"):
+        texts.append(
+            f"{record['num_beam_reduced']} utterances searched with fewer active states than "
+            f"{record['search']['max_active_states']} (at least "
+            f"{record['least_max_active_states']}; {record['search']['search_memory']:g} GB)"
+        )
+    if record.get("num_pruned"):
+        texts.append(f"{record['num_pruned']} lattices pruned")
+    return "".join(f"; {text}" for text in texts)
+
+
+def unique(values: Iterable[Any]) -> list[Any]:
+    """Distinct values other than None, in order."""
+    return [value for value in dict.fromkeys(values) if value is not None]
+
+
+def versions(environment: Any) -> str | None:
+    """Commit and versions of an environment."""
+    if not environment:
+        return None
+    commit = environment.get("commit") or "unknown"
+    dirty = " with uncommitted changes" if environment.get("dirty") else ""
+    named = ("python", "torch", "k2", "lhotse", "transformers")
+    found = [f"{name} {environment[name]}" for name in named if environment.get(name)]
+    return f"commit {commit}{dirty}; {', '.join(found)}"

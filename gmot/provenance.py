@@ -1,0 +1,178 @@
+"""Provenance of results: versions, commit, machine, and the runs of a training (config.json)."""
+
+import argparse
+import datetime
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+from dataclasses import asdict, is_dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from gmot.common import GmotError, PathLike, read_json, write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = "config.json"  # in the folder of an experiment
+PACKAGES = ("torch", "k2", "lhotse", "transformers", "numpy", "kaldialign")
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine of this process; imports nothing heavy and never fails.
+
+    Returns:
+      ``python``, ``platform``, ``host``, ``cpus`` (available to this process), ``commit`` and
+      ``dirty`` (None outside a git checkout), and the version of each of :data:`PACKAGES` (None:
+      not installed).
+    """
+    commit = _git("rev-parse", "--short=10", "HEAD")
+    status = _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": _host(),
+        "cpus": _cpus(),
+        "commit": commit,
+        "dirty": bool(status) if commit and status is not None else None,
+        **{name: _version(name) for name in PACKAGES},
+    }
+
+
+def command() -> str:
+    """Command line of this process, to be run from the root of a checkout.
+
+    Paths in the checkout are relative to it and the home folder is ``~``, because others read it
+    in results.
+    """
+    home = os.path.expanduser("~")
+    words = []
+    for word in sys.argv:
+        word = word.replace(f"{ROOT}{os.sep}", "")
+        words.append("~" + word[len(home) :] if word.startswith(home + os.sep) else word)
+    return "python " + " ".join(w if w.startswith("~") else shlex.quote(w) for w in words)
+
+
+def choose_device(name: str, num_threads: int = 0) -> Any:
+    """Device of ``--device``; sets the threads of ``--num-threads``.
+
+    Args:
+      name: ``cpu``, ``cuda``, ``cuda:1``, ..., or ``auto``: the GPU if there is one.
+      num_threads: of torch on the CPU; 0: torch's default.
+    Raises:
+      GmotError: no such device.
+    """
+    import torch
+
+    if num_threads > 0:
+        torch.set_num_threads(num_threads)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise GmotError(f"--device {name}: {error}") from None
+
+
+def describe_run(args: argparse.Namespace) -> dict[str, Any]:
+    """Date, command, options and environment of this process.
+
+    Args:
+      args: options of ``local/train.py``; configurations become dictionaries.
+    """
+    return {
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": command(),
+        "arguments": {k: _plain(v) for k, v in vars(args).items()},
+        "environment": environment(),
+    }
+
+
+def _plain(value: Any) -> Any:
+    is_config = is_dataclass(value) and not isinstance(value, type)
+    return asdict(value) if is_config else value
+
+
+def add_run(
+    exp_dir: PathLike, run: dict[str, Any], first_epoch: int, config: dict[str, Any]
+) -> None:
+    """Append a run to ``config.json``: ``runs``, oldest first, and the common ``config``.
+
+    Args:
+      exp_dir: folder of the experiment.
+      run: made by :func:`describe_run`.
+      first_epoch: that it trains, from 1.
+      config: of the training.
+    Raises:
+      GmotError: the file holds something else.
+    """
+    runs = [*_runs(exp_dir), {"first_epoch": first_epoch, **run}]
+    write_json(Path(exp_dir) / RUNS, {"config": config, "runs": runs})
+
+
+def runs_behind(exp_dir: PathLike, epoch: int) -> list[dict[str, Any]]:
+    """Runs that trained epochs 1 to ``epoch``, oldest first, without their options.
+
+    Left out: runs that finished no epoch, or whose epochs a later run trained again.
+
+    Raises:
+      GmotError: ``config.json`` holds something else.
+    """
+    found: list[dict[str, Any]] = []
+    for run in _runs(exp_dir):
+        found = [r for r in found if r["first_epoch"] < run["first_epoch"]]
+        found.append(run)
+    behind = [r for r in found if r["first_epoch"] <= epoch]
+    return [{k: v for k, v in run.items() if k != "arguments"} for run in behind]
+
+
+def training_runs(training: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Runs in a record of ``results.json`` or in ``config.json``, oldest first."""
+    return (training or {}).get("runs", [])
+
+
+def _runs(exp_dir: PathLike) -> list[dict[str, Any]]:
+    path = Path(exp_dir) / RUNS
+    if not path.exists():
+        return []
+    content = read_json(path)
+    runs = training_runs(content) if isinstance(content, dict) else None
+    if not isinstance(runs, list) or any("first_epoch" not in run for run in runs):
+        raise GmotError(f"{path}: expected 'config' and 'runs' of a training. Delete it.")
+    return runs
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _host() -> str | None:
+    try:
+        return socket.gethostname()
+    except OSError:
+        return None
+
+
+def _cpus() -> int | None:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count()
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of a git command in this checkout; None for a package without its own repository."""
+    if not (ROOT / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,84 @@
+"""Names, teacher stores and averaging of a recipe's experiments."""
+
+from pathlib import Path
+
+import pytest
+
+from gmot.bin.plan_experiments import get_parser, plan, suffix
+from gmot.common import GmotError
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS = sorted(path.stem for path in (ROOT / "egs" / "aishell" / "conf").glob("*.yaml"))
+
+
+def experiments(*configs, options=(), avg=10, model="paper", pretrain="false"):
+    args = get_parser().parse_args(
+        [
+            *("--configs", *(f"conf/{name}.yaml" for name in configs), "--avg", str(avg)),
+            *("--preset", str(ROOT / "shared" / "conf" / f"{model}.yaml"), "--pretrain", pretrain),
+            *("--folders", str(ROOT), str(ROOT / "egs" / "aishell")),
+        ]
+    )
+    return plan(args, list(options))
+
+
+def test_every_row_has_the_store_that_it_learns_from():
+    stores = {e.name: e.store for e in experiments(*ROWS)}
+    assert list(stores) == ROWS
+    assert [name for name in ROWS if stores[name] == "-"] == ["baseline", "ctc_adapter"]
+    assert [name for name in ROWS if stores[name] == "teacher_random"] == ["gm_ot_random_teacher"]
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ("", ""),
+        ("--transfer.alpha 0.03 --training.num_epochs 2", "_alpha0.03_num_epochs2"),
+        ("--transfer.alpha=0.03 --training.num-epochs=2", "_alpha0.03_num_epochs2"),
+        ("--data.speeds 0.9 1.1", "_speeds0.91.1"),
+        ("--data.speeds [0.9,1.1]", "_speeds-0.9-1.1-"),
+        ("--model.positions ../absolute", "_positions..-absolute"),
+        ("--data.num_workers 4 --training.seed 1", "_seed1"),
+    ],
+)
+def test_options_name_the_experiment(options, name):
+    assert suffix(options.split()) == name
+
+
+def test_options_of_decoding_do_not_name_the_experiment():
+    words = ["--decoding.beam_size", "3", "--transfer.alpha", "0.5", "--decoding.num_paths=9"]
+    assert [e.name for e in experiments("gm_ot_setting1", options=words)] == [
+        "gm_ot_setting1_alpha0.5"
+    ]
+
+
+def test_options_of_the_transfer_do_not_apply_to_ctc_alone():
+    words = ["--transfer.alpha", "0.5", "--training.seed", "2"]
+    found = {e.name: e.options for e in experiments("baseline", "gm_ot_setting1", options=words)}
+    assert found == {"baseline_seed2": "common", "gm_ot_setting1_alpha0.5_seed2": "all"}
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "avg"),
+    [
+        ("paper", [], 10),
+        ("small", [], 5),  # of so many the checkpoints are kept
+        ("paper", ["--training.num_epochs", "2"], 2),
+        ("paper", ["--training.keep_last=4"], 4),
+    ],
+)
+def test_no_more_epochs_are_averaged_than_there_are(model, options, avg):
+    (experiment,) = experiments("baseline", options=options, model=model)
+    assert experiment.avg == avg
+
+
+def test_pretraining():
+    found = experiments("baseline", "baseline", "hcm", "ctc_adapter", pretrain="true")
+    assert [e.name for e in found] == ["baseline", "hcm-pretrained", "ctc_adapter-pretrained"]
+    with pytest.raises(GmotError, match="hcm.yaml"):
+        experiments("hcm", "baseline", pretrain="true")
+
+
+def test_two_experiments_of_one_name_are_refused():
+    with pytest.raises(GmotError, match="hcm"):
+        experiments("hcm", "hcm")
