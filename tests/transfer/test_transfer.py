@@ -58,6 +58,7 @@ def value_of(settings, cost, edges, plan, a, b):
     return (1 - settings.alpha) * node + settings.alpha * quadratic
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", [n for n, s in ROWS.items() if s.objective == "transport"])
 def test_oracle_losses_are_the_papers_equations(name):
     """All systems with a coupling, in numpy, with the numbers of the table."""
@@ -83,6 +84,7 @@ def test_oracle_losses_are_the_papers_equations(name):
         assert loss.transport[n].item() == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("alpha", [0.02, 0.3, 1.0])
 def test_oracle_convention_holds_at_every_step(alpha):
     """Not only at a fixed point: after 1, 2, 3 steps of Eq. 13-14 the plans agree."""
