@@ -9,6 +9,7 @@ support the paper's text (docs/figure3.md).
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -35,7 +36,7 @@ def get_parser() -> ArgumentParser:
 
 
 def draw_sweep(
-    rows: Sequence[Sequence["Tensor"]],  # noqa: F821
+    rows: Sequence[Sequence[Any]],
     pieces: list[str],
     row_titles: Sequence[str],
     titles: Sequence[Sequence[str]],

@@ -94,7 +94,7 @@ def choose_set(
         return "pypi", "PyPI has k2 for it"
     if system != ("Linux", "x86_64"):
         return "torch2", f"PyPI has no k2 for {' '.join(system)}"
-    return "torch2", "no Python 3.10 or 3.11 is found, and PyPI has k2 for no other"
+    return "torch2", "PyPI has k2 for Python 3.10 and 3.11 only"
 
 
 def choose_wheel(

@@ -41,7 +41,6 @@ import numpy as np
 
 from gmot.common import GmotError
 
-UNITS = ("utterance", "speaker")
 Speakers = Mapping[str, str | None]  # utterance -> speaker
 
 

@@ -14,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-POSITIONS = ("relative", "absolute")
-
 
 class Sinusoids(nn.Module):
     """Sinusoidal position encodings (Vaswani et al., 2017, 3.5).
