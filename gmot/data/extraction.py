@@ -1,12 +1,6 @@
 """Features of the shards of a split, computed in processes of one thread each."""
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +8,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from gmot.common import GmotError, atomic_path, write_json
+from gmot.common import atomic_path, write_json
 from gmot.data.archive import HalfArchiveReader, HalfArchiveWriter
 from gmot.data.audio import audio_reason, load_samples
 from gmot.data.pitch import fbank_with_pitch
+from gmot.data.processes import run_in_processes
 
 MIN_DURATION = 0.1  # seconds
 
@@ -54,41 +49,15 @@ def _run_tasks(tasks: list[tuple], num_jobs: int) -> Iterator[int]:
     """Number of utterances of each finished task."""
     if num_jobs <= 1:
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)
+        torch.set_num_threads(1)  # 13 times faster than many threads on matrices this small
         try:
             yield from (_compute_shard(*task) for task in tasks)
         finally:
             torch.set_num_threads(threads)
         return
-    # A forked copy of torch can hang in its threads; a spawned one cannot.
-    with ProcessPoolExecutor(
-        num_jobs, multiprocessing.get_context("spawn"), initializer=_start_worker
-    ) as pool:
-        futures = [pool.submit(_compute_shard, *task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool:
-            raise GmotError(
-                f"one of {num_jobs} processes that compute features was killed, most often for "
-                "lack of memory. Finished shards are kept: run the same command again, with a "
-                "smaller --num-jobs if it is killed again."
-            ) from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent reports Ctrl-C
-    torch.set_num_threads(1)  # 13 times faster than many threads on matrices this small
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        parent.join()  # the parent was killed: nobody will collect the result
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    yield from run_in_processes(
+        _compute_shard, tasks, num_jobs, "features", torch.set_num_threads, (1,)
+    )
 
 
 def _compute_shard(cuts: list[Any], folder: Path, name: str, num_mel_bins: int, pitch: bool) -> int:

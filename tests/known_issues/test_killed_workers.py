@@ -75,11 +75,18 @@ def test_a_killed_worker_is_one_line_and_the_same_command_goes_on(fbank, tmp_pat
     assert len(load_cuts(tmp_path / "f", "toy", "train")) == 780
 
 
-def test_an_interrupted_run_is_one_line(fbank):
-    """B31: Ctrl-C reaches the workers too, which say nothing."""
+@pytest.mark.parametrize("delay", [None, 0.0, 0.1, 1.0], ids=lambda delay: f"delay-{delay}")
+def test_an_interrupted_run_is_one_line(fbank, delay):
+    """B31: Ctrl-C reaches the workers too, which say nothing, at work or still starting."""
     start, at_work = fbank
     process = start()
-    at_work(process)
+    if delay is None:
+        at_work(process)
+    else:
+        deadline = time.monotonic() + 60
+        while not workers(process.pid):
+            assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(delay)
     os.killpg(process.pid, signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said

@@ -36,22 +36,19 @@ def get_parser() -> ArgumentParser:
 
 def _start(wheel_dir: Path, model: Path) -> None:
     global _kokoro
-    import signal
 
     from kokoro import Kokoro
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent process handles Ctrl-C
     _kokoro = Kokoro(wheel_dir, model)
 
 
-def _synthesise(task) -> float:
+def _synthesise(utterance, path: Path) -> float:
     """Write the file of one utterance; returns its duration in seconds."""
     import soundfile
     from kokoro import SAMPLING_RATE
 
     from gmot.common import atomic_path
 
-    utterance, path = task
     audio = _kokoro.speak(utterance.text, utterance.voice, utterance.speed)
     with atomic_path(path) as temporary:
         soundfile.write(temporary, audio, SAMPLING_RATE, subtype="PCM_16")
@@ -67,15 +64,13 @@ def synthesise(tasks, wheel_dir: Path, model: Path, num_jobs: int) -> None:
       GmotError: a package is missing, or a worker process died.
     """
     import logging
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from concurrent.futures.process import BrokenProcessPool
     from importlib.util import find_spec
-    from multiprocessing import get_context
 
     from kokoro import REQUIRED
     from tqdm import tqdm
 
     from gmot.common import GmotError
+    from gmot.data.processes import run_in_processes
 
     # Checked here, because a worker that cannot start prints a traceback.
     missing = [name for name in REQUIRED if find_spec(name) is None]
@@ -84,27 +79,12 @@ def synthesise(tasks, wheel_dir: Path, model: Path, num_jobs: int) -> None:
             f"packages of speech synthesis are missing: {', '.join(missing)}. "
             f"Install them into the active environment: {INSTALL}"
         )
-    pool = ProcessPoolExecutor(
-        num_jobs,
-        get_context("spawn"),  # onnxruntime and OpenMP may hang after a fork
-        initializer=_start,
-        initargs=(wheel_dir, model),
-    )
-    seconds = 0.0
     interval = 0.1 if sys.stderr.isatty() else 30
-    try:
-        futures = [pool.submit(_synthesise, task) for task in tasks]
-        with tqdm(total=len(tasks), desc="synthesis", unit="utt", mininterval=interval) as bar:
-            for future in as_completed(futures):
-                seconds += future.result()
-                bar.update()
-    except BrokenProcessPool:
-        raise GmotError(
-            "a worker process died (its error is above; without one, memory was short: try "
-            "--num-jobs 1). Finished utterances are kept: run the same command again."
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
+    initargs = (wheel_dir, model)
+    results = run_in_processes(_synthesise, tasks, num_jobs, "speech", _start, initargs)
+    seconds = sum(
+        tqdm(results, desc="synthesis", total=len(tasks), unit="utt", mininterval=interval)
+    )
     logging.info("synthesised %.1f minutes of speech", seconds / 60)
 
 

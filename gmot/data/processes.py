@@ -1,0 +1,66 @@
+"""A pool of worker processes of one thread each."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from gmot.common import GmotError
+
+
+def run_in_processes(
+    function: Callable[..., Any],
+    tasks: Sequence[tuple],
+    num_jobs: int,
+    product: str,
+    initializer: Callable[..., None] | None = None,
+    initargs: tuple = (),
+) -> Iterator[Any]:
+    """Results of ``function(*task)``, in the order in which they are finished.
+
+    Args:
+      product: what the processes compute, for the message of the error.
+      initializer: called with ``initargs`` in each process when it starts.
+
+    Raises:
+      GmotError: a process was killed or could not start.
+    """
+    # A forked copy of torch, OpenMP or onnxruntime can hang in its threads; a spawned one cannot.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_jobs, context, _start, (initializer, *initargs)) as pool:
+        try:
+            # A process inherits the mask: Ctrl-C while it imports would print a traceback.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:
+                futures = [pool.submit(function, *task) for task in tasks]
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            raise GmotError(
+                f"one of {num_jobs} processes that compute {product} was killed, most often for "
+                "lack of memory (an error of its own is above). Finished parts are kept: run the "
+                "same command again, with a smaller --num-jobs if it is killed again."
+            ) from None
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _start(initializer: Callable[..., None] | None, *initargs: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent reports Ctrl-C
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        parent.join()  # the parent was killed: nobody will collect the result
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    if initializer is not None:
+        initializer(*initargs)
