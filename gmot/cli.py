@@ -16,7 +16,7 @@ from dataclasses import is_dataclass
 from itertools import takewhile
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
-from gmot.common import GmotError, require_extra, setup_logging
+from gmot.common import GmotError, require_extra, setup_logging, use_avx2_in_mkl
 
 require_extra("recipe", "jsonargparse")
 
@@ -251,6 +251,7 @@ Layer = int | Literal["last"]  # layer of a teacher; 0: embeddings
 def run(main: Callable[[], Any]) -> None:
     """Run a script's ``main``; errors that the user can fix are one line with status 1."""
     setup_logging()
+    use_avx2_in_mkl()
     try:
         main()
     except BrokenPipeError:

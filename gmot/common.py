@@ -169,3 +169,19 @@ def setup_logging(level: int = logging.INFO, log_file: PathLike | None = None) -
         handlers=handlers,
         force=True,
     )
+
+
+def use_avx2_in_mkl(cpuinfo: PathLike = "/proc/cpuinfo") -> None:
+    """Let MKL 2020.0 of torch 1.13 use AVX2 on AMD processors: matrix products 3 times faster.
+
+    It takes its slowest kernels on processors of other makers unless an environment variable, which
+    later versions ignore, says otherwise. Must be called before the first product; started
+    processes inherit it.
+    """
+    try:
+        with open(cpuinfo, encoding="utf-8") as file:
+            words = set(file.read(8192).split())  # the first core
+    except OSError:
+        return
+    if {"AuthenticAMD", "avx2", "fma"} <= words:
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")

@@ -14,6 +14,9 @@ from typing import Any
 import numpy.testing  # noqa: F401 (its import starts a process)
 import pytest
 
+from gmot.common import use_avx2_in_mkl
+
+use_avx2_in_mkl()
 ROOT = Path(__file__).resolve().parents[1]
 
 # Folders and files whose tests start processes (scripts, or kaldilm in a process of its own), or

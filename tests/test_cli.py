@@ -1,5 +1,6 @@
 """Options, configuration files and one-line errors; atomic files."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import pytest
 
 from gmot.bin import main
 from gmot.cli import ArgumentParser, NonNegativeInt, PositiveFloat, PositiveInt, number
-from gmot.common import GmotError, atomic_path, read_json, require_file
+from gmot.common import GmotError, atomic_path, read_json, require_file, use_avx2_in_mkl
 from gmot.config import check_range, from_dict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -261,3 +262,23 @@ def test_numbers_in_a_range_are_built_in_numbers():
     parser.add_argument("--factors", type=PositiveFloat, nargs="+")
     args = parser.parse_args(["--bins", "80", "--factors", "0.9", "1.1"])
     assert type(args.bins) is int and [type(f) for f in args.factors] == [float, float]
+
+
+@pytest.mark.parametrize(
+    "cpuinfo, given, expected",
+    [
+        ("vendor_id : AuthenticAMD\nflags : fpu avx2 fma sse", None, "5"),
+        ("vendor_id : AuthenticAMD\nflags : fpu avx2 fma sse", "4", "4"),
+        ("vendor_id : AuthenticAMD\nflags : fpu avx sse", None, None),
+        ("vendor_id : GenuineIntel\nflags : fpu avx2 fma sse", None, None),
+        (None, None, None),
+    ],
+)
+def test_mkl_uses_avx2_on_amd(tmp_path, monkeypatch, cpuinfo, given, expected):
+    monkeypatch.delenv("MKL_DEBUG_CPU_TYPE", raising=False)
+    if given:
+        monkeypatch.setenv("MKL_DEBUG_CPU_TYPE", given)
+    if cpuinfo:
+        (tmp_path / "cpuinfo").write_text(cpuinfo)
+    use_avx2_in_mkl(tmp_path / "cpuinfo")
+    assert os.environ.get("MKL_DEBUG_CPU_TYPE") == expected
