@@ -6,41 +6,28 @@ inside ``main()`` (so that ``--help`` is instant), and is started by ``run(main)
 
 import argparse
 import difflib
-import logging
 import math
 import re
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import is_dataclass
 from itertools import takewhile
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
-from gmot.common import GmotError, require_extra, setup_logging, use_avx2_in_mkl
+from gmot.common import GmotError, require_extra
+from gmot.common import run as run
 
 require_extra("recipe", "jsonargparse")
 
 import jsonargparse
-from jsonargparse.typing import (
-    ClosedUnitInterval,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    restricted_number_type,
-)
+from jsonargparse.typing import ClosedUnitInterval as ClosedUnitInterval
+from jsonargparse.typing import NonNegativeInt as NonNegativeInt
+from jsonargparse.typing import PositiveFloat as PositiveFloat
+from jsonargparse.typing import PositiveInt as PositiveInt
+from jsonargparse.typing import restricted_number_type
 
 from gmot.config import ConfigError, flatten, from_dict, load_yaml
-
-__all__ = [
-    "ArgumentParser",
-    "ClosedUnitInterval",
-    "Layer",
-    "NonNegativeInt",
-    "PositiveFloat",
-    "PositiveInt",
-    "number",
-    "run",
-]
 
 # The docstring below a field is the help of its option.
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -62,10 +49,9 @@ class _ConfigFile(jsonargparse.ActionConfigFile):
 class ArgumentParser(jsonargparse.ArgumentParser):
     """Options from arguments and configuration dataclasses, values from YAML and command line.
 
-    ``add_argument("--transfer", type=TransferConfig)`` adds an option ``--transfer.alpha`` per
-    field (``add_class_arguments(..., skip=...)`` leaves fields out). Options may be written with
-    dashes or underscores. Of several ``--config`` files later ones win, and the command line wins
-    over all. Errors are one line with exit status 2.
+    ``add_class_arguments(TransferConfig, "transfer")`` adds an option ``--transfer.alpha`` per
+    field. Options may be written with dashes or underscores. Errors are one line with exit
+    status 2.
 
     Args:
       with_config: add ``--config`` and ``--print_config``.
@@ -118,35 +104,33 @@ class ArgumentParser(jsonargparse.ArgumentParser):
 
     def _canonical(self, words: list[str]) -> list[str]:
         """Option names as they were added, ``--config`` before the others."""
-        known = {name.replace("_", "-"): name for name in self._option_string_actions}
+        actions = self._option_string_actions
+        known = {name.replace("_", "-"): name for name in actions}
         first: list[str] = []
         others: list[str] = []
         self._typed = set()
         while words:
             word = words.pop(0)
             name, equals, value = word.partition("=")
-            if word == "--" or not word.startswith("--"):
+            if word == "--":
+                return [*first, *others, word, *words]
+            if not word.startswith("--"):
                 others.append(word)
-                if word == "--":
-                    others += words
-                    break
                 continue
             option = known.get(name.replace("_", "-"))
             if option is None:
-                self.error(f"unknown option {name}{_similar(name, self._option_string_actions)}")
-            self._typed.add(self._option_string_actions[option].dest)
-            target = first if option == "--config" else others
-            kind = getattr(self._option_string_actions[option], "_typehint", None)
-            if get_origin(kind) is list and not equals:  # several words, as with nargs="+"
+                self.error(f"unknown option {name}{_similar(name, actions)}")
+            self._typed.add(actions[option].dest)
+            values: list[str] = []
+            if not equals and get_origin(getattr(actions[option], "_typehint", None)) is list:
                 values = list(takewhile(lambda w: not w.startswith("--"), words))
                 del words[: len(values)]
-                if values and not values[0].startswith("["):
+                if values and not values[0].startswith("["):  # as with nargs="+"
                     values = [f"[{', '.join(values)}]"]
-                target += [option, *values]
-                continue
-            target.append(option + equals + value)
-            if option == "--config" and not equals and words:
-                first.append(words.pop(0))
+            elif not equals and option == "--config":
+                values, words = words[:1], words[1:]
+            target = first if option == "--config" else others
+            target += [option + equals + value, *values]
         return first + others
 
     def check_keys(self, path: str, content: dict[str, Any]) -> None:
@@ -169,16 +153,13 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         action = next((a for a in self._actions if key and a.dest == key[1]), None)
         if key and action and value:
             found = next(text for text in value.groups() if text is not None)
-            self._refuse(key[1], _expected(action), found.strip())
+            kind = getattr(action, "_typehint", None) or action.type
+            self._refuse(key[1], _words(kind), found.strip())
         if key:
             message = message.replace(key[0], f"{self._origin(key[1])}:")
         missing = re.fullmatch(r"the following arguments are required: (.*)", message)
         if missing:
-            dests = missing[1].split(", ")
-            options = [
-                a.option_strings[0] for a in self._actions if a.dest in dests and a.option_strings
-            ]
-            message = f"missing options: {', '.join(options or dests)}"
+            message = f"missing options: {', '.join(map(self._origin, missing[1].split(', ')))}"
         self.exit(2, f"error: {' '.join(message.split())} ({self.prog} --help lists the options)\n")
 
     def _refuse(self, key: str, expected: str, found: Any) -> NoReturn:
@@ -190,8 +171,9 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         files = [path for path, keys in self._files.items() if key in keys]
         if files and key not in self._typed:
             return f"{files[-1]}: {key}"
-        options = [a.option_strings[0] for a in self._actions if a.dest == key and a.option_strings]
-        return options[0] if options else key
+        return next(
+            (a.option_strings[0] for a in self._actions if a.dest == key and a.option_strings), key
+        )
 
 
 def _plain(value: Any) -> Any:
@@ -218,12 +200,8 @@ _WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "tex
 _SIGNS = {"gt": "above", "ge": "of at least", "lt": "below", "le": "at most"}
 
 
-def _expected(action: argparse.Action) -> str:
-    """Type of an option in words."""
-    return _words(getattr(action, "_typehint", None) or action.type)
-
-
 def _words(kind: Any) -> str:
+    """Type of an option in words."""
     if get_origin(kind) is Literal:
         choices = ", ".join(map(str, get_args(kind)))
         return f"one of {choices}" if len(get_args(kind)) > 1 else choices
@@ -246,47 +224,3 @@ def number(kind: type, low: float, high: float | None = None) -> Any:
 
 
 Layer = int | Literal["last"]  # layer of a teacher; 0: embeddings
-
-
-def run(main: Callable[[], Any]) -> None:
-    """Run a script's ``main``; errors that the user can fix are one line with status 1."""
-    setup_logging()
-    use_avx2_in_mkl()
-    try:
-        main()
-    except BrokenPipeError:
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted; run the same command to resume", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        message = _explain(error)
-        if message is None:
-            raise
-        logging.getLogger("gmot").debug("traceback", exc_info=True)
-        print(f"error: {message}", file=sys.stderr)
-        sys.exit(1)
-
-
-def _explain(error: Exception) -> str | None:
-    """Message for the user; None for a bug, which keeps its traceback."""
-    if isinstance(error, GmotError):
-        return str(error)
-    found = " ".join(str(error).split())
-    if isinstance(error, ImportError) and not (error.name or "").startswith("gmot"):
-        return (
-            f"{error.name or 'a package'} cannot be imported ({found}). Install what "
-            "'python local/check_environment.py' finds missing: bash shared/environment.sh"
-        )
-    if isinstance(error, MemoryError):
-        return f"out of memory ({found}). Use fewer processes or smaller batches."
-    if isinstance(error, OSError):
-        if error.filename is None:
-            return f"{type(error).__name__}: {found}"
-        return f"{error.filename}: {error.strerror}. Check the path, its rights and the disk."
-    if isinstance(error, RuntimeError) and "DataLoader worker" in found:
-        return (
-            f"a loading process was killed, most often because memory was short ({found}). "
-            "Use fewer num_workers and run the same command again to resume."
-        )
-    return None

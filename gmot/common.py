@@ -9,8 +9,9 @@ import json
 import logging
 import os
 import shutil
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,18 @@ PathLike = str | Path
 
 
 class GmotError(Exception):
-    """An error that the user can fix.
+    """An error that the user can fix: file or utterance, found, expected, next step.
 
-    Message: file or utterance, found, expected, next step. Scripts print it without a traceback
-    and exit with status 1.
+    Scripts print it without a traceback and exit with status 1.
     """
 
 
 @contextlib.contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
-    """Temporary path beside ``path`` that is renamed to it on success.
+    """Temporary path beside a file or folder, which it replaces on success.
 
-    For files and folders; a folder of that name is replaced. The temporary path keeps the suffixes
-    of ``path``, by which writers choose their format. The target of a symbolic link is written.
+    It keeps the suffixes, by which writers choose their format. The target of a symbolic link is
+    written.
     """
     name, path = Path(path).name, Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,15 +56,13 @@ def empty_folder(path: PathLike) -> None:
 
 
 def _is_running(pid: int) -> bool:
-    if pid == os.getpid():
-        return False  # of an earlier process with this number
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass
-    return True
+        return True
+    return pid != os.getpid()  # else: of an earlier process with this number
 
 
 def _remove(path: Path) -> None:
@@ -76,34 +74,24 @@ def _remove(path: Path) -> None:
 
 def write_json(path: PathLike, value: Any) -> None:
     """Write ``value`` as JSON, atomically."""
+    text = json.dumps(value, ensure_ascii=False, indent=1)
     with atomic_path(path) as temporary:
-        temporary.write_text(
-            json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
-        )
+        temporary.write_text(f"{text}\n", encoding="utf-8")
 
 
 def read_json(path: PathLike) -> Any:
-    """Read a JSON file.
-
-    Raises:
-      GmotError: the file is missing or is not JSON.
-    """
+    """Content of a JSON file; raises GmotError if it is missing or not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise GmotError(f"{path}: not found. Run the stage that makes it first.") from None
     except ValueError as error:
-        raise GmotError(
-            f"{path}: not valid JSON ({error}). Delete it and run its stage again."
-        ) from None
+        remedy = "Delete it and run its stage again."
+        raise GmotError(f"{path}: not valid JSON ({error}). {remedy}") from None
 
 
 def read_utf8(path: PathLike, encoding: str = "utf-8") -> str:
-    """Text of a file; ``utf-8-sig`` drops a byte order mark.
-
-    Raises:
-      GmotError: not UTF-8.
-    """
+    """Text of a file (``utf-8-sig`` drops a byte order mark); raises GmotError if not UTF-8."""
     try:
         return Path(path).read_text(encoding=encoding)
     except UnicodeDecodeError as error:
@@ -122,31 +110,19 @@ def fingerprint(*parts: Any) -> str:
 
 
 def require_file(path: PathLike, what: str, remedy: str) -> Path:
-    """``path``, if it is a non-empty file.
-
-    Raises:
-      GmotError: missing or empty.
-    """
+    """``path``; raises GmotError if the file is missing or empty."""
     path = Path(path)
-    if not path.is_file():
-        raise GmotError(f"{what}: {path} is not there. {remedy}")
-    if path.stat().st_size == 0:
-        raise GmotError(f"{what}: {path} is empty. {remedy}")
+    if not path.is_file() or path.stat().st_size == 0:
+        raise GmotError(f"{what}: {path} is {'empty' if path.is_file() else 'not there'}. {remedy}")
     return path
 
 
 def require_extra(extra: str, *modules: str) -> None:
-    """Check that the packages of an extra of gmot are installed.
-
-    Raises:
-      ModuleNotFoundError: one of ``modules`` is missing; the message names the extra.
-    """
+    """Raises ModuleNotFoundError, which names the extra, if one of its packages is missing."""
     for name in modules:
         if importlib.util.find_spec(name) is None:
-            raise ModuleNotFoundError(
-                f"No module named '{name}': install the extra, pip install 'gmot[{extra}]'",
-                name=name,
-            )
+            remedy = f"install the extra, pip install 'gmot[{extra}]'"
+            raise ModuleNotFoundError(f"No module named '{name}': {remedy}", name=name)
 
 
 def import_quietly(name: str) -> Any:
@@ -156,14 +132,14 @@ def import_quietly(name: str) -> Any:
         return importlib.import_module(name)
 
 
-def setup_logging(level: int = logging.INFO, log_file: PathLike | None = None) -> None:
+def setup_logging(log_file: PathLike | None = None) -> None:
     """Log to stderr (and to ``log_file``) as ``date time level message``."""
     handlers: list = [logging.StreamHandler()]
     if log_file is not None:
         Path(os.path.realpath(log_file)).parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
     logging.basicConfig(
-        level=level,
+        level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%Y-%m-%d %H:%M:%S",
         handlers=handlers,
@@ -185,3 +161,46 @@ def use_avx2_in_mkl(cpuinfo: PathLike = "/proc/cpuinfo") -> None:
         return
     if {"AuthenticAMD", "avx2", "fma"} <= words:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+
+
+def run(main: Callable[[], Any]) -> None:
+    """Run a script's ``main``; errors that the user can fix are one line with status 1."""
+    setup_logging()
+    use_avx2_in_mkl()
+    try:
+        main()
+    except BrokenPipeError:
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command to resume", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        message = _explain(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _explain(error: Exception) -> str | None:
+    """Message for the user; None for a bug, which keeps its traceback."""
+    if isinstance(error, GmotError):
+        return str(error)
+    found = " ".join(str(error).split())
+    if isinstance(error, ImportError) and not (error.name or "").startswith("gmot"):
+        return (
+            f"{error.name or 'a package'} cannot be imported ({found}). Install what "
+            "'python local/check_environment.py' finds missing: bash shared/environment.sh"
+        )
+    if isinstance(error, MemoryError):
+        return f"out of memory ({found}). Use fewer processes or smaller batches."
+    if isinstance(error, OSError):
+        if error.filename is None:
+            return f"{type(error).__name__}: {found}"
+        return f"{error.filename}: {error.strerror}. Check the path, its rights and the disk."
+    if isinstance(error, RuntimeError) and "DataLoader worker" in found:
+        return (
+            f"a loading process was killed, most often because memory was short ({found}). "
+            "Use fewer num_workers and run the same command again to resume."
+        )
+    return None

@@ -16,13 +16,7 @@ T = TypeVar("T")
 
 
 class ConfigError(GmotError):
-    """A field whose value is out of its range.
-
-    Attributes:
-      key: of the field, dotted where it is nested.
-      found: its value.
-      expected: in words.
-    """
+    """A field, with a dotted ``key`` where it is nested, whose value is out of its range."""
 
     def __init__(self, key: str, found: Any, expected: str):
         super().__init__(f"{key}: expected {expected}, found {found!r}.")
@@ -45,7 +39,7 @@ def check_range(config: Any, low: float, high: float, *names: str) -> None:
     limits = f"a number from {low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
     for name in names:
         value = getattr(config, name)
-        holds = value is None or (low <= value <= high and value < float("inf"))
+        holds = value is None or (low <= value <= high and value < math.inf)
         check(config, holds, name, limits)
 
 
@@ -74,8 +68,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
       ConfigError: value out of range; its key begins with ``prefix``.
     """
     types: dict[str, Any] = {f.name: f.type for f in fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(types))
-    if unknown:
+    if unknown := sorted(set(values) - set(types)):
         raise GmotError(
             f"{prefix or cls.__name__}: unknown keys {', '.join(unknown)}. Known: "
             f"{', '.join(types)}. A checkpoint with others was made by another version of gmot."
@@ -103,9 +96,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def differences(
-    old: Mapping[str, Any], new: Mapping[str, Any], ignored: Collection[str] = ()
-) -> list[str]:
+def differences(old: Mapping, new: Mapping, ignored: Collection[str] = ()) -> list[str]:
     """``key: old value there, new value here`` of the leaves of nested mappings that differ."""
     before, after = dict(flatten(old)), dict(flatten(new))
     return [
@@ -116,11 +107,7 @@ def differences(
 
 
 def load_yaml(path: PathLike) -> dict[str, Any]:
-    """Mapping of a YAML file.
-
-    Raises:
-      GmotError: missing file, not YAML, or not a mapping.
-    """
+    """Mapping of a YAML file; raises GmotError if it is missing, not YAML, or not a mapping."""
     import yaml
 
     try:

@@ -5,7 +5,6 @@ import datetime
 import os
 import platform
 import shlex
-import socket
 import subprocess
 import sys
 from dataclasses import asdict, is_dataclass
@@ -23,36 +22,41 @@ PACKAGES = ("torch", "k2", "lhotse", "transformers", "numpy", "kaldialign")
 def environment() -> dict[str, Any]:
     """Versions and machine of this process; imports nothing heavy and never fails.
 
-    Returns:
-      ``python``, ``platform``, ``host``, ``cpus`` (available to this process), ``commit`` and
-      ``dirty`` (None outside a git checkout), and the version of each of :data:`PACKAGES` (None:
-      not installed).
+    ``cpus`` are those available to this process; ``commit`` and ``dirty`` are None outside a git
+    checkout, versions of :data:`PACKAGES` that are not installed, too.
     """
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
     commit = _git("rev-parse", "--short=10", "HEAD")
     status = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "host": _host(),
-        "cpus": _cpus(),
+        "host": platform.node() or None,
+        "cpus": len(affinity(0)) if affinity else os.cpu_count(),
         "commit": commit,
         "dirty": bool(status) if commit and status is not None else None,
-        **{name: _version(name) for name in PACKAGES},
+        **{name: version(name) for name in PACKAGES},
     }
 
 
-def command() -> str:
-    """Command line of this process, to be run from the root of a checkout.
+def version(package: str) -> str | None:
+    """Version of an installed package."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
-    Paths in the checkout are relative to it and the home folder is ``~``, because others read it
-    in results.
-    """
-    home = os.path.expanduser("~")
-    words = []
+
+def command() -> str:
+    """Command line of this process for others: paths relative to the checkout, ``~`` for home."""
+    home = os.path.expanduser("~") + os.sep
+    words = ["python"]
     for word in sys.argv:
         word = word.replace(f"{ROOT}{os.sep}", "")
-        words.append("~" + word[len(home) :] if word.startswith(home + os.sep) else word)
-    return "python " + " ".join(w if w.startswith("~") else shlex.quote(w) for w in words)
+        if word.startswith(home):
+            word = f"~{os.sep}{word.removeprefix(home)}"
+        words.append(word if word.startswith("~") else shlex.quote(word))
+    return " ".join(words)
 
 
 def choose_device(name: str, num_threads: int = 0) -> Any:
@@ -77,36 +81,20 @@ def choose_device(name: str, num_threads: int = 0) -> Any:
 
 
 def describe_run(args: argparse.Namespace) -> dict[str, Any]:
-    """Date, command, options and environment of this process.
-
-    Args:
-      args: options of ``local/train.py``; configurations become dictionaries.
-    """
+    """Date, command, options (configurations as dictionaries) and environment of this process."""
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": command(),
-        "arguments": {k: _plain(v) for k, v in vars(args).items()},
+        "arguments": {k: asdict(v) if is_dataclass(v) else v for k, v in vars(args).items()},
         "environment": environment(),
     }
 
 
-def _plain(value: Any) -> Any:
-    is_config = is_dataclass(value) and not isinstance(value, type)
-    return asdict(value) if is_config else value
+def add_run(exp_dir: PathLike, run: dict, first_epoch: int, config: dict[str, Any]) -> None:
+    """Append a run of :func:`describe_run`, which trains from ``first_epoch`` (from 1) on.
 
-
-def add_run(
-    exp_dir: PathLike, run: dict[str, Any], first_epoch: int, config: dict[str, Any]
-) -> None:
-    """Append a run to ``config.json``: ``runs``, oldest first, and the common ``config``.
-
-    Args:
-      exp_dir: folder of the experiment.
-      run: made by :func:`describe_run`.
-      first_epoch: that it trains, from 1.
-      config: of the training.
-    Raises:
-      GmotError: the file holds something else.
+    ``config.json`` holds ``runs``, oldest first, and the ``config`` of the training. Raises
+    GmotError if it holds something else.
     """
     runs = [*_runs(exp_dir), {"first_epoch": first_epoch, **run}]
     write_json(Path(exp_dir) / RUNS, {"config": config, "runs": runs})
@@ -115,15 +103,12 @@ def add_run(
 def runs_behind(exp_dir: PathLike, epoch: int) -> list[dict[str, Any]]:
     """Runs that trained epochs 1 to ``epoch``, oldest first, without their options.
 
-    Left out: runs that finished no epoch, or whose epochs a later run trained again.
-
-    Raises:
-      GmotError: ``config.json`` holds something else.
+    Left out: runs that finished no epoch, or whose epochs a later run trained again. Raises
+    GmotError if ``config.json`` holds something else.
     """
     found: list[dict[str, Any]] = []
     for run in _runs(exp_dir):
-        found = [r for r in found if r["first_epoch"] < run["first_epoch"]]
-        found.append(run)
+        found = [*(r for r in found if r["first_epoch"] < run["first_epoch"]), run]
     behind = [r for r in found if r["first_epoch"] <= epoch]
     return [{k: v for k, v in run.items() if k != "arguments"} for run in behind]
 
@@ -138,31 +123,10 @@ def _runs(exp_dir: PathLike) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     content = read_json(path)
-    runs = training_runs(content) if isinstance(content, dict) else None
+    runs = content.get("runs", []) if isinstance(content, dict) else None
     if not isinstance(runs, list) or any("first_epoch" not in run for run in runs):
         raise GmotError(f"{path}: expected 'config' and 'runs' of a training. Delete it.")
     return runs
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _host() -> str | None:
-    try:
-        return socket.gethostname()
-    except OSError:
-        return None
-
-
-def _cpus() -> int | None:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count()
 
 
 def _git(*arguments: str) -> str | None:

@@ -1,15 +1,11 @@
 #!/usr/bin/env python3
-"""Write the mean of a training's last epochs as one checkpoint.
-
-Implementation: gmot/bin/average_checkpoints.py.
-"""
+"""Average the last epochs of a training into one checkpoint."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.bin.average_checkpoints import main  # noqa: E402
-from gmot.cli import run  # noqa: E402
+if __name__ == "__main__":  # not in the processes that it starts
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from gmot.bin import run_command
 
-if __name__ == "__main__":
-    run(main)
+    run_command("average_checkpoints")

@@ -1,14 +1,11 @@
 #!/usr/bin/env python3
-"""Check the Python environment: versions of torch, k2 and the recipes' packages.
-
-Implementation: gmot/bin/check_environment.py. Starts without any package.
-"""
+"""Check the Python environment: versions of torch, k2 and the recipes' packages."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.bin.check_environment import main  # noqa: E402
+if __name__ == "__main__":  # not in the processes that it starts
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from gmot.bin import run_command
 
-if __name__ == "__main__":
-    main()
+    run_command("check_environment")

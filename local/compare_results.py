@@ -1,15 +1,11 @@
 #!/usr/bin/env python3
-"""Compare systems by paired bootstrap, by utterance or speaker, with one or several seeds.
-
-Implementation: gmot/bin/compare_results.py.
-"""
+"""Compare systems by paired bootstrap, by utterance or speaker, with one or several seeds."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.bin.compare_results import main  # noqa: E402
-from gmot.cli import run  # noqa: E402
+if __name__ == "__main__":  # not in the processes that it starts
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from gmot.bin import run_command
 
-if __name__ == "__main__":
-    run(main)
+    run_command("compare_results")

@@ -1,15 +1,11 @@
 #!/usr/bin/env python3
-"""Compute the teacher's features of the training transcripts, once.
-
-Implementation: gmot/bin/compute_teacher.py.
-"""
+"""Compute and store the teacher's features of the training transcripts."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.bin.compute_teacher import main  # noqa: E402
-from gmot.cli import run  # noqa: E402
+if __name__ == "__main__":  # not in the processes that it starts
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from gmot.bin import run_command
 
-if __name__ == "__main__":
-    run(main)
+    run_command("compute_teacher")

@@ -1,15 +1,11 @@
 #!/usr/bin/env python3
-"""Draw the couplings of a trained system: which frames its transport ties to which tokens.
-
-Implementation: gmot/bin/plot_coupling.py.
-"""
+"""Draw couplings of a trained model: frames to tokens."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.bin.plot_coupling import main  # noqa: E402
-from gmot.cli import run  # noqa: E402
+if __name__ == "__main__":  # not in the processes that it starts
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from gmot.bin import run_command
 
-if __name__ == "__main__":
-    run(main)
+    run_command("plot_coupling")

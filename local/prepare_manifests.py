@@ -1,15 +1,11 @@
 #!/usr/bin/env python3
-"""Make the manifests of a corpus: what audio there is and what is said in it.
-
-Implementation: gmot/bin/prepare_manifests.py.
-"""
+"""Make the manifests of a corpus: recordings and normalised transcripts per split."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from gmot.bin.prepare_manifests import main  # noqa: E402
-from gmot.cli import run  # noqa: E402
+if __name__ == "__main__":  # not in the processes that it starts
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from gmot.bin import run_command
 
-if __name__ == "__main__":
-    run(main)
+    run_command("prepare_manifests")

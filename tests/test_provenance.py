@@ -2,7 +2,7 @@
 
 import argparse
 import json
-import socket
+import platform
 import subprocess
 import sys
 from importlib import metadata
@@ -34,10 +34,7 @@ def test_versions_and_commit():
 
 @pytest.mark.integration
 def test_what_is_not_there_is_none(monkeypatch):
-    def fail():
-        raise OSError
-
-    monkeypatch.setattr(socket, "gethostname", fail)
+    monkeypatch.setattr(platform, "node", lambda: "")
     monkeypatch.setattr(provenance, "PACKAGES", ("no-such-package",))
     monkeypatch.setenv("PATH", "")
     found = environment()

@@ -5,6 +5,8 @@ import importlib
 import sys
 from pathlib import Path
 
+from gmot.common import run
+
 
 def commands() -> dict[str, str]:
     """Summary of each command: first line of its module's docstring, read without import."""
@@ -15,22 +17,22 @@ def commands() -> dict[str, str]:
     return found
 
 
+def run_command(name: str) -> None:
+    """Run a command with the options in ``sys.argv``."""
+    run(lambda: importlib.import_module(f"gmot.bin.{name}").main())
+
+
 def main() -> None:
     """Console script ``gmot COMMAND [OPTIONS]``."""
     known, given = commands(), sys.argv[1:]
     if not given or given[0] in ("-h", "--help"):
-        width = max(map(len, known))
-        lines = [f"  {name.ljust(width)}  {summary}" for name, summary in known.items()]
         print("usage: gmot COMMAND [OPTIONS]; gmot COMMAND --help lists the options\n")
-        print("\n".join(lines))
+        for name, summary in known.items():
+            print(f"  {name.ljust(max(map(len, known)))}  {summary}")
         sys.exit(0 if given else 2)
     name = given[0].replace("-", "_")
     if name not in known:
         print(f"error: unknown command {given[0]}; gmot --help lists them", file=sys.stderr)
         sys.exit(2)
     sys.argv = [f"gmot {name}", *given[1:]]
-    try:
-        from gmot.cli import run  # late: check_environment starts without any package
-    except ModuleNotFoundError as error:
-        sys.exit(f"error: {error}")
-    run(importlib.import_module(f"gmot.bin.{name}").main)
+    run_command(name)

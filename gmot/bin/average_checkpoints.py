@@ -4,18 +4,13 @@ The same average that decoding makes by --avg, to initialize another training (t
 --init-from) or to keep when the epochs are deleted.
 """
 
-from gmot.cli import ArgumentParser, PositiveInt
+from gmot.bin._options import add_options, make_parser
+from gmot.cli import ArgumentParser
 
 
 def get_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--exp-dir", required=True, help="folder of the experiment")
-    parser.add_argument(
-        "--epoch", type=PositiveInt, help="last epoch to use, from 1; default: the last"
-    )
-    parser.add_argument(
-        "--avg", type=PositiveInt, default=10, help="epochs to average, --epoch included"
-    )
+    parser = make_parser(__doc__, "--exp-dir", "--epoch")
+    add_options(parser, "--avg", default=10)
     parser.add_argument("--output", required=True, metavar="FILE.pt", help="checkpoint to write")
     return parser
 

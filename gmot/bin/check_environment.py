@@ -12,9 +12,9 @@ import re
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from gmot.provenance import ROOT, version
+
 PYTHONS = [(3, minor) for minor in range(10, 15)]
 K2_FOR_TORCH_1_13 = """\
   k2 for this torch:
@@ -24,6 +24,11 @@ SETS_WITH_K2 = """\
   two sets of packages have k2 (requirements/README.md):
     bash shared/environment.sh --set pypi     Python 3.10 or 3.11, Linux x86_64
     bash shared/environment.sh --set modern   NVIDIA GPU, Linux x86_64"""
+TORCH_REPORT = """\
+import torch
+n, text = torch.cuda.device_count(), f"{torch.__version__}  CUDA "
+if n: print(f"{text}{torch.version.cuda}, {n} x {torch.cuda.get_device_name(0)}")
+else: print(f"{text}not available: runs on the CPU")"""
 GPU_REPORT = f"""\
 import sys; sys.path.insert(0, {str(ROOT)!r})
 from gmot.ot.kernels.verification import report
@@ -51,29 +56,8 @@ def needed() -> list[str]:
     return [re.split(r"[^A-Za-z0-9._-]", line)[0] for line in lines]
 
 
-def version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def ask(code: str) -> tuple[bool, str]:
-    """Whether ``code`` runs in a process of its own (a broken k2 may crash), and its last line."""
-    result = subprocess.run(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    lines = result.stdout.strip().splitlines()
-    return result.returncode == 0, lines[-1] if lines else f"exit status {result.returncode}"
-
-
 def remedy(torch: str | None, python: tuple[int, int]) -> str:
-    """Commands that install a k2 which loads.
-
-    Args:
-      torch: version found, or None.
-      python: (major, minor) of the interpreter.
-    """
+    """Commands that install a k2 which loads, for the version of torch (if any) and Python."""
     if (torch or "").split("+")[0] == "1.13.1" and python in ((3, 10), (3, 11)):
         return K2_FOR_TORCH_1_13
     return SETS_WITH_K2
@@ -83,50 +67,46 @@ def show(name: str, found: str) -> None:
     print(f"{name:<20}{found}", flush=True)
 
 
+def show_loaded(name: str, code: str) -> tuple[str | None, bool]:
+    """Version of a package, and whether ``code``, which prints what to show, runs."""
+    found = version(name)
+    # In a process of its own, because a broken k2 may crash.
+    result = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    last = [f"exit status {result.returncode}", *result.stdout.strip().splitlines()][-1]
+    loads = result.returncode == 0
+    show(name, last if loads else f"{found}  does not load: {last}" if found else "missing")
+    return found, loads
+
+
 def main() -> None:
     args = get_parser().parse_args()
     python = sys.version_info[:2]
-    missing: list[str] = []
+    missing = [] if python in PYTHONS else ["Python 3.10 to 3.14"]
     show("python", f"{sys.version.split()[0]}  ({sys.executable})")
-    if python not in PYTHONS:
-        missing.append("Python 3.10 to 3.14")
-
-    torch, loads = version("torch"), False
-    if torch is None:
-        show("torch", "missing")
-        missing.append("torch")
-    else:
-        loads, line = ask(
-            "import torch; n = torch.cuda.device_count(); print(f'{torch.__version__}  CUDA ' + ("
-            "f'{torch.version.cuda}, {n} x {torch.cuda.get_device_name(0)}' if n else"
-            " 'not available: runs on the CPU'))"
-        )
-        show("torch", line if loads else f"{torch}  does not load: {line}")
-        if not loads:
-            missing.append("a torch that loads")
-    if args.gpu and not loads:
+    torch, torch_loads = show_loaded("torch", TORCH_REPORT)
+    if not torch_loads:
+        missing.append("a torch that loads" if torch else "torch")
+    if args.gpu and not torch_loads:
         show("gpu", "not checked: that needs a torch that loads")
     elif args.gpu and subprocess.run([sys.executable, "-c", GPU_REPORT]).returncode:
         show("gpu", "not checked: the process above failed")
-
     for name in needed():
         found = version(name)
         show(name, found or "missing")
         if found is None:
             missing.append(name)
-
-    loads, line = ask("import k2")
-    k2 = version("k2")
-    show("k2", f"{k2}  loads" if loads else f"{k2}  does not load: {line}" if k2 else "missing")
-    if not loads:
+    _, k2_loads = show_loaded("k2", f"import k2; print({version('k2')!r}, ' loads')")
+    if not k2_loads:
         print(remedy(torch, python))
 
     if missing:
         print(f"verdict: missing: {', '.join(missing)}. Install: bash shared/environment.sh")
-    elif not loads:
+    elif not k2_loads:
         print(
             "verdict: all but k2: greedy and prefix beam search work, decoding with graphs does not"
         )
     else:
         print("verdict: everything that the recipes need is installed")
-    sys.exit(0 if loads and not missing else 1)
+    sys.exit(0 if k2_loads and not missing else 1)

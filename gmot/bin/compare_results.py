@@ -11,11 +11,12 @@ Prints CER, the difference from the first system with its interval, the probabil
 conditions of the intervals. --output also writes a Markdown table.
 """
 
+from gmot.bin._options import add_options, make_parser
 from gmot.cli import ArgumentParser, PositiveInt, number
 
 
 def get_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__, "--unit")
     parser.add_argument("recogs", nargs="*", metavar="RECOGS.txt", help="files of one split")
     parser.add_argument(
         "--against",
@@ -24,18 +25,11 @@ def get_parser() -> ArgumentParser:
         metavar="RUN",
         help="recogs files, or folders with --exp-dirs: training seeds of another configuration",
     )
-    parser.add_argument(
-        "--unit",
-        choices=("utterance", "speaker"),
-        default="utterance",
-        help="unit of resampling",
-    )
     group = parser.add_argument_group("instead of files")
     group.add_argument("--exp-dirs", nargs="+", help="experiment folders")
     group.add_argument("--split", default="test", help="decoded split")
     group.add_argument("--method", default="1best", help="decoding method")
-    group.add_argument("--epoch", type=PositiveInt, help="epoch; default: decoded last")
-    group.add_argument("--avg", type=PositiveInt, help="--avg; default: decoded last")
+    add_options(group, "--epoch", "--avg", default=None, help="default: decoded last")
     parser.add_argument("--replications", type=PositiveInt, default=10000, help="resamplings")
     parser.add_argument(
         "--seed", type=number(int, 0, 2**32 - 1), default=0, help="random seed of the bootstrap"

@@ -4,12 +4,12 @@ Needs k2. The graphs are bound to the tokens and words of the lang folder and re
 Greedy and prefix beam search need no graphs.
 """
 
+from gmot.bin._options import make_parser
 from gmot.cli import ArgumentParser, PositiveInt
 
 
 def get_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--lang-dir", required=True, help="folder of tokens, words and lexicon")
+    parser = make_parser(__doc__, "--lang-dir")
     parser.add_argument("--arpa", required=True, help="n-gram LM of HLG")
     parser.add_argument("--rescore-arpa", help="larger n-gram LM, for G; default: --arpa")
     parser.add_argument(
@@ -41,16 +41,16 @@ def main() -> None:
     from gmot.text.tokens import TokenTable, WordTable
 
     check_topology(args.topology)
-    lang_dir, graph_dir = Path(args.lang_dir), Path(args.graph_dir)
+    lang_dir = Path(args.lang_dir)
     tokens = TokenTable.load(lang_dir / "tokens.txt")
     words = WordTable.load(lang_dir / "words.txt")
     lexicon = Lexicon.load(lang_dir / "lexicon.txt")
 
     def save(name, graph, *tables, topology=None):
-        path = graph_dir / name
+        path = Path(args.graph_dir) / name
         save_graph(path, graph, *tables, topology=topology)
-        size = path.stat().st_size / 1e6
-        logging.info("%s: %s arcs, %.1f MB", path, f"{graph.num_arcs:,}", size)
+        arcs, size = f"{graph.num_arcs:,}", path.stat().st_size / 1e6
+        logging.info("%s: %s arcs, %.1f MB", path, arcs, size)
 
     # HLG takes many times the memory of the others.
     save("G.pt", compile_g(words, args.rescore_arpa or args.arpa), None, words)

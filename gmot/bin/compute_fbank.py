@@ -5,24 +5,14 @@ Writes <prefix>_cuts_<split>.jsonl.gz and the folder <prefix>_feats_<split> per 
 is resumed by the same command.
 """
 
+from gmot.bin._options import add_options, make_parser
 from gmot.cli import ArgumentParser, PositiveInt, number
 
 
 def get_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--prefix", required=True, help="corpus name, first part of file names")
-    parser.add_argument("--splits", nargs="+", required=True, help="for example train dev test")
-    parser.add_argument("--manifest-dir", required=True, help="folder of the manifests")
-    parser.add_argument("--fbank-dir", required=True, help="output folder of cuts and features")
-    parser.add_argument(
-        "--num-mel-bins", type=number(int, 4), default=80, help="bins of the filter bank"
-    )
-    parser.add_argument(
-        "--pitch",
-        type=bool,
-        default=False,
-        help="append Kaldi's three pitch features",
-    )
+    parser = make_parser(__doc__, "--prefix", "--splits", "--manifest-dir", "--num-mel-bins")
+    add_options(parser, "--fbank-dir", help="output folder of cuts and features")
+    add_options(parser, "--pitch", help="append Kaldi's three pitch features")
     parser.add_argument(
         "--speed-perturb",
         type=number(float, 0.1, 10.0),
@@ -31,9 +21,7 @@ def get_parser() -> ArgumentParser:
         metavar="FACTOR",
         help="additional copies of the training split at these speeds, for example 0.9 1.1",
     )
-    parser.add_argument(
-        "--train-split", default="train", help="split that gets speed copies and statistics"
-    )
+    add_options(parser, "--train-split", help="split that gets speed copies and statistics")
     parser.add_argument("--num-jobs", type=PositiveInt, default=2, help="processes")
     return parser
 
@@ -54,13 +42,8 @@ def main() -> None:
     for split in args.splits:
         train = split == args.train_split
         count = compute_fbank(
-            prefix=args.prefix,
-            split=split,
-            manifest_dir=args.manifest_dir,
-            fbank_dir=args.fbank_dir,
-            num_mel_bins=args.num_mel_bins,
-            speeds=speeds if train else (),
-            num_jobs=args.num_jobs,
+            *(args.prefix, split, args.manifest_dir, args.fbank_dir, args.num_mel_bins),
+            *(speeds if train else (), args.num_jobs),
             write_cmvn=train,
             pitch=args.pitch,
         )

@@ -4,15 +4,13 @@ Each distinct sentence is run through the frozen language model; the hidden stat
 are stored in half precision. The folder appears when it is complete, and replaces an earlier one.
 """
 
+from gmot.bin._options import add_options, make_parser
 from gmot.cli import ArgumentParser, Layer, PositiveInt
 
 
 def get_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--prefix", required=True, help="corpus name, first part of file names")
-    parser.add_argument("--train-split", default="train", help="split of the transcripts")
-    parser.add_argument("--manifest-dir", required=True, help="folder of the manifests")
-    parser.add_argument("--teacher", required=True, help="Hugging Face folder or model name")
+    parser = make_parser(__doc__, "--prefix", "--manifest-dir", "--teacher", "--device")
+    add_options(parser, "--train-split", help="split of the transcripts")
     parser.add_argument(
         "--layer",
         type=Layer,
@@ -22,7 +20,6 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--store", required=True, help="output folder")
     parser.add_argument("--random-weights", action="store_true", help="untrained model (ablation)")
     parser.add_argument("--batch-size", type=PositiveInt, default=32, help="sentences")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... or auto")
     return parser
 
 

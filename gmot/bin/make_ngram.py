@@ -6,12 +6,12 @@ words) takes half a minute and 1.3 GB, on 400,000 sentences (2.7 million words) 
 3.2 GB.
 """
 
+from gmot.bin._options import make_parser
 from gmot.cli import ArgumentParser, ClosedUnitInterval, PositiveInt
 
 
 def get_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--lang-dir", required=True, help="folder of words.txt and text")
+    parser = make_parser(__doc__, "--lang-dir")
     parser.add_argument("--order", type=PositiveInt, default=3, help="of the model")
     parser.add_argument("--output", required=True, help="ARPA file to write")
     parser.add_argument(
@@ -47,11 +47,8 @@ def main() -> None:
 
     lang_dir = Path(args.lang_dir)
     words = WordTable.load(lang_dir / "words.txt")
-    text = require_file(
-        lang_dir / "text",
-        "Text of the language model",
-        "Make the lang folder first (local/prepare_lang.py).",
-    )
+    remedy = "Make the lang folder first (local/prepare_lang.py)."
+    text = require_file(lang_dir / "text", "Text of the language model", remedy)
     with open(text, encoding="utf-8") as lines:
         sentences = [sentence for sentence in map(str.split, lines) if sentence]
     log_size(text, sentences)
@@ -66,8 +63,8 @@ def main() -> None:
         sentences += more.sentences
     model = train(sentences, order=args.order, vocabulary=words.words)
     model.save_arpa(args.output)
+    counts, perplexity = " + ".join(map(str, model.counts())), model.perplexity(sentences)
     logging.info(
         "%s: order %d, %s n-grams, perplexity on the training text %.2f",
-        *(args.output, model.order, " + ".join(map(str, model.counts()))),
-        model.perplexity(sentences),
+        *(args.output, model.order, counts, perplexity),
     )

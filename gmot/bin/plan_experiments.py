@@ -12,9 +12,12 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import NamedTuple
 
+from gmot.bin import decode, train
+from gmot.common import GmotError
+
 # Required options of training and decoding, which the recipe fills in later.
-LATER = [word for name in ("exp", "fbank", "lang") for word in (f"--{name}-dir", "later")]
-LATER += ["--prefix", "later", "--teacher", "later"]
+_REQUIRED = ("--exp-dir", "--fbank-dir", "--lang-dir", "--prefix", "--teacher")
+LATER = [word for name in _REQUIRED for word in (name, "later")]
 
 
 class Experiment(NamedTuple):
@@ -41,13 +44,7 @@ def get_parser() -> ArgumentParser:
 
 
 def find(config: str, folders: list[str]) -> Path:
-    """The file of a configuration.
-
-    Raises:
-      GmotError: it is in none of the folders.
-    """
-    from gmot.common import GmotError
-
+    """File of a configuration in the first of the folders that has it."""
     for folder in folders:
         if (Path(folder) / config).is_file():
             return Path(folder) / config
@@ -56,8 +53,7 @@ def find(config: str, folders: list[str]) -> Path:
 
 def suffix(options: list[str]) -> str:
     """Part of an experiment's name for options: ``--transfer.alpha 0.03`` gives ``_alpha0.03``."""
-    words = []
-    named = True
+    words, named = [], True
     for word in options:
         key, _, value = word.partition("=")
         if key.startswith("--"):
@@ -69,36 +65,26 @@ def suffix(options: list[str]) -> str:
     return "".join(words)
 
 
-def select(options: list[str], *groups: str) -> list[str]:
-    """Options ``--GROUP.key`` of the groups, with their values."""
-    selected: list[str] = []
-    wanted = False
+def by_group(options: list[str]) -> dict[str, list[str]]:
+    """Options ``--GROUP.key``, with their values, of ``transfer``, ``decoding`` and the others."""
+    found: dict[str, list[str]] = {"transfer": [], "decoding": [], "common": []}
+    group = "common"
     for word in options:
         if word.startswith("--"):
-            wanted = word[2:].partition(".")[0] in groups
-        if wanted:
-            selected.append(word)
-    return selected
+            group = word[2:].partition(".")[0]
+        found[group if group in found else "common"].append(word)
+    return found
 
 
 def plan(args: Namespace, options: list[str]) -> list[Experiment]:
-    """The experiments of a run of a recipe.
+    """Experiments of a recipe with options of training and decoding, which their parsers check.
 
-    Args:
-      args: of ``get_parser``.
-      options: dotted options of training and decoding.
     Raises:
       GmotError: a file is missing, two experiments have one name, or the first one does not fit
         ``--pretrain``.
-      SystemExit: a value is refused by the parsers of training and decoding.
     """
-    from gmot.bin import decode, train
-    from gmot.common import GmotError
-
-    groups = {word[2:].partition(".")[0] for word in options if word.startswith("--")}
-    common = select(options, *(groups - {"transfer", "decoding"}))
-    transfer = select(options, "transfer")
-    decode.get_parser().parse_args([*LATER, *select(options, "decoding")])
+    transfer, decoding, common = by_group(options).values()
+    decode.get_parser().parse_args([*LATER, *decoding])
     experiments: list[Experiment] = []
     for config in args.configs:
         path = find(config, args.folders)

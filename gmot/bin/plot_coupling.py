@@ -8,7 +8,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gmot.cli import ArgumentParser, Layer, PositiveInt
+from gmot.bin._options import add_options
+from gmot.cli import ArgumentParser, Layer
 from gmot.common import GmotError
 
 if TYPE_CHECKING:
@@ -17,13 +18,8 @@ if TYPE_CHECKING:
 
 def add_model_options(parser: ArgumentParser) -> None:
     """Options of a trained model, its data and its teacher, and ``--output``."""
-    parser.add_argument("--exp-dir", required=True, help="experiment trained with transport")
-    parser.add_argument("--epoch", type=PositiveInt, help="last epoch; default: the last one")
-    parser.add_argument("--avg", type=PositiveInt, default=1, help="epochs to average")
-    parser.add_argument("--fbank-dir", required=True, help="cuts and features")
-    parser.add_argument("--prefix", required=True, help="corpus name, prefix of the cuts files")
+    add_options(parser, "--exp-dir", "--epoch", "--avg", "--fbank-dir", "--prefix", "--teacher")
     parser.add_argument("--split", default="dev", help="split of the utterances")
-    parser.add_argument("--teacher", required=True, help="folder or hub name of the teacher")
     parser.add_argument("--teacher-layer", type=Layer, help="default: that of the training")
     parser.add_argument("--random-weights", action="store_true", help="as in stage 7")
     parser.add_argument("--output", required=True, metavar="FILE.png")

@@ -6,16 +6,18 @@ that the tokens can spell, --init-lang-dir the tokens and words of the model tha
 from. What the other splits contain beyond that is logged and written to report.json.
 """
 
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from gmot.bin._options import add_options, make_parser
 from gmot.cli import ArgumentParser
 
 
 def get_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--manifest-dir", required=True, help="folder of the manifests")
-    parser.add_argument("--prefix", required=True, help="corpus name, first part of file names")
-    parser.add_argument("--train-split", default="train", help="split of the transcripts")
+    parser = make_parser(__doc__, "--manifest-dir", "--prefix", "--teacher")
+    add_options(parser, "--train-split", help="split of the transcripts")
     parser.add_argument("--other-splits", nargs="*", default=[], help="compared with it")
-    parser.add_argument("--teacher", required=True, help="folder of the language model")
     parser.add_argument(
         "--lexicon", metavar="FILE", help="pronunciation lexicon, 'word phone phone ...' lines"
     )
@@ -24,13 +26,12 @@ def get_parser() -> ArgumentParser:
         metavar="DIR",
         help="lang folder of the model that training starts from (train.py --init-from)",
     )
-    parser.add_argument("--lang-dir", required=True, help="output folder")
+    add_options(parser, "--lang-dir", help="output folder")
     return parser
 
 
 def main() -> None:
     args = get_parser().parse_args()
-    import logging
     from pathlib import Path
 
     from gmot.common import GmotError, write_json
@@ -64,10 +65,7 @@ def main() -> None:
         "tokens": len(lang.tokens),
         "words": len(lang.words.words),
         "text_unknown": sum(words.count("<unk>") for words in lang.text),
-        "splits": {
-            split: describe_split(split_texts, tokenizer, lang.tokens)
-            for split, split_texts in texts.items()
-        },
+        "splits": {s: describe_split(found, tokenizer, lang.tokens) for s, found in texts.items()},
     }
     if args.lexicon:
         report["lexicon"] = {
@@ -82,32 +80,29 @@ def main() -> None:
     log_report(report, report_file, args.lexicon)
     logging.info(
         "%s: %d tokens, %d words, %d sentences",
-        *(args.lang_dir, len(lang.tokens), len(lang.words.words), len(lang.text)),
+        *(args.lang_dir, report["tokens"], report["words"], len(lang.text)),
     )
 
 
-def log_report(report: dict, path, lexicon: str | None) -> None:
+def log_report(report: dict[str, Any], path: Any, lexicon: str | None) -> None:
     """Log the contents of ``report.json``, with ten examples at most."""
-    import logging
-
     if lexicon:
         found = report["lexicon"]
+        unknown, no_words = found["with_unknown_tokens"], found["no_words"]
         logging.info(
             "%s: %d words; %d with pieces that are not tokens (%s); %d entries that are not words "
             "(%s); %d repeated words",
-            *(lexicon, found["words"]),
-            *(len(found["with_unknown_tokens"]), _examples(found["with_unknown_tokens"])),
-            *(len(found["no_words"]), _examples(found["no_words"]), found["repeated"]),
+            *(lexicon, found["words"], len(unknown), _examples(unknown)),
+            *(len(no_words), _examples(no_words), found["repeated"]),
         )
     for split, found in report["splits"].items():
+        oov, lacking = found["oov"], found["lacking_in_teacher"]
         logging.info(
             "%s: %d utterances, %d pieces; %d pieces that are not tokens (%d distinct: %s); "
             "%d utterances with digits or Latin letters",
             *(split, found["utterances"], found["pieces"], found["oov_pieces"]),
-            *(len(found["oov"]), _examples(found["oov"])),
-            found["utterances_with_digits_or_latin"],
+            *(len(oov), _examples(oov), found["utterances_with_digits_or_latin"]),
         )
-        lacking = found["lacking_in_teacher"]
         if lacking:
             logging.warning(
                 "%s: the teacher's tokenizer cannot spell %d characters or words, which become "
@@ -117,6 +112,6 @@ def log_report(report: dict, path, lexicon: str | None) -> None:
             )
 
 
-def _examples(items) -> str:
+def _examples(items: Iterable[str]) -> str:
     items = list(items)
     return (", ".join(items[:10]) or "none") + (", ..." if len(items) > 10 else "")

@@ -5,15 +5,14 @@ what lhotse's recipe of that name reads. Writes <prefix>_{recordings,supervision
 with absolute paths, and excluded.txt with the utterances that cannot be used and the reasons.
 """
 
+from gmot.bin._options import add_options, make_parser
 from gmot.cli import ArgumentParser, PositiveInt
 
 
 def get_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__, "--prefix", "--splits", "--sampling-rate")
     parser.add_argument("--corpus-dir", required=True, help="the corpus")
-    parser.add_argument("--prefix", required=True, help="corpus name, first part of file names")
-    parser.add_argument("--splits", nargs="+", required=True, help="for example train dev test")
-    parser.add_argument("--manifest-dir", required=True, help="output folder")
+    add_options(parser, "--manifest-dir", help="output folder")
     parser.add_argument("--recipe", help="recipe of lhotse; default: Kaldi-style folders")
     parser.add_argument(
         "--recipe-options",
@@ -23,18 +22,13 @@ def get_parser() -> ArgumentParser:
         help="arguments of the recipe's function, for example languages=zh-CN",
     )
     parser.add_argument(
-        "--sampling-rate", type=PositiveInt, default=16000, help="of all audio, in Hz"
-    )
-    parser.add_argument(
         "--normalizer",
         default="gmot.text.normalize:normalize_text",
         metavar="MODULE:FUNCTION",
         help="Python function from transcript to normalised transcript; builtins:str changes "
         "nothing, gmot.text.normalize:normalize_keeping_case keeps the case of letters",
     )
-    parser.add_argument(
-        "--num-jobs", type=PositiveInt, default=4, help="audio files opened at a time"
-    )
+    parser.add_argument("--num-jobs", type=PositiveInt, default=4, help="audio files at a time")
     return parser
 
 
@@ -58,21 +52,13 @@ def main() -> None:
         except yaml.YAMLError:
             options[name] = value
     splits = prepare_manifests(
-        corpus_dir=args.corpus_dir,
-        prefix=args.prefix,
-        splits=args.splits,
-        manifest_dir=args.manifest_dir,
-        recipe=args.recipe,
+        *(args.corpus_dir, args.prefix, args.splits, args.manifest_dir, args.recipe),
+        *(args.sampling_rate, load_normalizer(args.normalizer), args.num_jobs),
         recipe_options=options,
-        sampling_rate=args.sampling_rate,
-        normalizer=load_normalizer(args.normalizer),
-        num_jobs=args.num_jobs,
     )
     for split in splits:
+        hours = sum(s.duration for s in split.supervisions.values()) / 3600
         logging.info(
             "%s: %d utterances, %.2f hours, %d excluded",
-            split.name,
-            len(split.supervisions),
-            sum(s.duration for s in split.supervisions.values()) / 3600,
-            len(split.excluded),
+            *(split.name, len(split.supervisions), hours, len(split.excluded)),
         )

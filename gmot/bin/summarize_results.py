@@ -6,24 +6,20 @@ commands, commit, seed and versions of each experiment. Of several epochs (and a
 decoded last is shown, unless --epoch and --avg select another; none is selected by its result.
 """
 
-from gmot.cli import ArgumentParser, PositiveInt
+from gmot.bin._options import add_options, make_parser
+from gmot.cli import ArgumentParser
 
 
 def get_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--exp-dir", required=True, help="folder of the experiments")
+    parser = make_parser(__doc__, "--unit")
+    add_options(parser, "--exp-dir", help="folder of the experiments")
     parser.add_argument("--experiments", nargs="+", required=True, help="rows of the table")
-    parser.add_argument("--epoch", type=PositiveInt, help="epoch of the results")
-    parser.add_argument("--avg", type=PositiveInt, help="--avg of the results")
+    add_options(
+        parser, "--epoch", "--avg", default=None, help="of the results; default: decoded last"
+    )
     parser.add_argument("--output", required=True, metavar="RESULTS.md", help="file to write")
     parser.add_argument("--title", default="Results", help="title of the file")
     parser.add_argument("--published", metavar="FILE.yaml", help="results of papers to quote")
-    parser.add_argument(
-        "--unit",
-        choices=("utterance", "speaker"),
-        default="utterance",
-        help="unit of resampling of the intervals",
-    )
     return parser
 
 

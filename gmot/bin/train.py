@@ -7,6 +7,7 @@ where they give them; --config files fill options, and the command line wins ove
   --transfer.alpha 0.03 --exp-dir exp/mine ...
 """
 
+from gmot.bin._options import add_options, make_parser
 from gmot.cli import ArgumentParser, Layer
 
 
@@ -16,14 +17,12 @@ def get_parser() -> ArgumentParser:
     from gmot.training.config import TrainingConfig
     from gmot.transfer.config import TransferConfig
 
-    parser = ArgumentParser(description=__doc__, with_config=True)
-    parser.add_argument("--exp-dir", required=True, help="folder for checkpoints and logs")
-    parser.add_argument("--fbank-dir", required=True, help="features (stage 2)")
-    parser.add_argument("--prefix", required=True, help="first part of the names of the cuts")
-    parser.add_argument("--train-split", default="train", help="split to learn from")
+    data = ("--prefix", "--fbank-dir", "--train-split")
+    parser = make_parser(__doc__, *data, "--device", "--num-threads", with_config=True)
     parser.add_argument("--dev-split", default="dev", help="split evaluated after each epoch")
-    parser.add_argument("--lang-dir", required=True, help="tokens (stage 4)")
-    parser.add_argument("--teacher", required=True, help="its tokenizer makes the labels")
+    add_options(parser, "--exp-dir", help="folder for checkpoints and logs")
+    add_options(parser, "--lang-dir", help="tokens (stage 4)")
+    add_options(parser, "--teacher", help="its tokenizer makes the labels")
     parser.add_argument(
         "--teacher-store", help="features of the teacher (stage 7), which most transfers need"
     )
@@ -41,8 +40,6 @@ def get_parser() -> ArgumentParser:
         metavar="DIR",
         help="lang folder of --init-from, if its tokens differ: outputs of common tokens are kept",
     )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... or auto")
-    parser.add_argument("--num-threads", type=int, default=0, help="torch's; 0: all cores")
     parser.add_class_arguments(TransferConfig, "transfer")
     parser.add_class_arguments(ModelConfig, "model", skip=DERIVED)
     parser.add_class_arguments(TrainingConfig, "training")

@@ -4,19 +4,13 @@ Checks sampling rate, number of bins, supervisions, text, feature files and norm
 statistics, and with --expect the size of the corpus.
 """
 
-from gmot.cli import ArgumentParser, PositiveInt, number
+from gmot.bin._options import make_parser
+from gmot.cli import ArgumentParser
 
 
 def get_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--prefix", required=True, help="corpus name, first part of file names")
-    parser.add_argument("--splits", nargs="+", required=True, help="for example train dev test")
-    parser.add_argument("--fbank-dir", required=True, help="folder of cuts and features")
-    parser.add_argument("--sampling-rate", type=PositiveInt, default=16000, help="expected, in Hz")
-    parser.add_argument("--num-mel-bins", type=number(int, 4), default=80, help="expected")
-    parser.add_argument(
-        "--pitch", type=bool, default=False, help="whether pitch features are expected"
-    )
+    expected = ("--sampling-rate", "--num-mel-bins", "--pitch")
+    parser = make_parser(__doc__, "--prefix", "--splits", "--fbank-dir", *expected)
     parser.add_argument(
         "--expect",
         nargs="*",
@@ -45,9 +39,9 @@ def main() -> None:
             f"--expect {min(unknown)}: not among --splits {' '.join(args.splits)}; "
             "expected SPLIT=UTTERANCES[:SPEAKERS[:CHARACTERS]]."
         )
-    options = (args.sampling_rate, args.num_mel_bins, args.pitch)
     for split in args.splits:
-        statistics = validate_cuts(args.fbank_dir, args.prefix, split, *options)
+        options = (split, args.sampling_rate, args.num_mel_bins, args.pitch)
+        statistics = validate_cuts(args.fbank_dir, args.prefix, *options)
         logging.info("%s: %s", split, statistics)
         if split in expected:
             compare_size(split, statistics, expected[split], args.strict)

@@ -1,5 +1,6 @@
 """A pool of worker processes of one thread each."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -33,12 +34,8 @@ def run_in_processes(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_jobs, context, _start, (initializer, *initargs)) as pool:
         try:
-            # A process inherits the mask: Ctrl-C while it imports would print a traceback.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-            try:
+            with _interrupts_postponed():
                 futures = [pool.submit(function, *task) for task in tasks]
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool:
@@ -50,6 +47,24 @@ def run_in_processes(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextlib.contextmanager
+def _interrupts_postponed() -> Iterator[None]:
+    """Ctrl-C takes effect at the end, and in a process started here when it unblocks SIGINT.
+
+    Before, the process would print the traceback of an import.
+    """
+    interrupts = []
+    handler = signal.signal(signal.SIGINT, lambda *_: interrupts.append(_))  # of all threads
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # inherited
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if interrupts and callable(handler):
+        handler(*interrupts[0])
 
 
 def _start(initializer: Callable[..., None] | None, *initargs: Any) -> None:

@@ -7,12 +7,7 @@ from gmot.text.tokens import TokenTable
 
 
 class Labels:
-    """Token ids of texts; each distinct text is tokenized once.
-
-    Args:
-      tokens: outputs of the model.
-      tokenize: text to pieces.
-    """
+    """Token ids of texts; ``tokenize`` (text to pieces) is called once per distinct text."""
 
     def __init__(self, tokens: TokenTable, tokenize: Callable[[str], list[str]]):
         self.tokens, self.tokenize = tokens, tokenize
@@ -24,11 +19,7 @@ class Labels:
         return self._ids[text]
 
     def add(self, texts: Iterable[str], lang_dir: str) -> None:
-        """Tokenize training texts.
-
-        Raises:
-          GmotError: the tokens of ``lang_dir`` lack a piece of them.
-        """
+        """Tokenize training texts; raises GmotError if ``lang_dir`` lacks a piece of them."""
         known, missing = set(self.tokens.symbols), set()
         for text in dict.fromkeys(texts):
             pieces = self.tokenize(text)

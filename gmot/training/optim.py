@@ -11,8 +11,6 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-SCHEDULES = ("noam", "cosine")
-
 
 def learning_rate(
     step: int, progress: float, base_lr: float, warmup_steps: int, schedule: str
@@ -22,22 +20,18 @@ def learning_rate(
     Args:
       step: from 1.
       progress: finished share of the training, 0 to 1.
-      base_lr: highest rate, about reached at the end of the warm-up.
-      warmup_steps: updates of linear warm-up.
+      base_lr: highest rate, about reached at the end of the linear warm-up.
       schedule: ``noam`` falls with 1/sqrt(step) and is our reading of the papers' "schedule with
         20,000 warm-up steps"; ``cosine`` falls to 0 at the end of the training.
     """
     warmup = min(1.0, step / max(1, warmup_steps))
     if schedule == "noam":
         return base_lr * warmup * min(1.0, math.sqrt(max(1, warmup_steps) / step))
-    if schedule == "cosine":
-        return base_lr * warmup * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-    raise ValueError(f"schedule '{schedule}': expected one of {SCHEDULES}")
+    return base_lr * warmup * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
 
 
-def make_optimizer(
-    parameters: Iterable[nn.Parameter], weight_decay: float
-) -> torch.optim.Optimizer:
-    """AdamW, which is the papers' Adam when ``weight_decay`` is 0."""
-    # The rate is set before every step.
-    return torch.optim.AdamW(parameters, lr=0.0, betas=(0.9, 0.98), weight_decay=weight_decay)
+def make_optimizer(parameters: Iterable[nn.Parameter], weight_decay: float) -> torch.optim.AdamW:
+    """AdamW, the papers' Adam when ``weight_decay`` is 0; its rate is set before every step."""
+    return torch.optim.AdamW(
+        parameters, lr=0.0, betas=(0.9, 0.98), weight_decay=weight_decay, foreach=True
+    )

@@ -29,33 +29,18 @@ from gmot.training.trainer import Trainer
 
 @dataclass
 class Inputs:
-    """Files that a training reads.
-
-    Attributes:
-      data: splits of the corpus.
-      cmvn: (mean, std) of the training features, each (F,).
-      labels: token ids of texts.
-      tokenizer: of the teacher.
-      store: features of the teacher; None: the training does without.
-      corpus: fingerprint of statistics and texts.
-    """
+    """Files that a training reads."""
 
     data: AsrDataModule
-    cmvn: tuple[Tensor, Tensor]
+    cmvn: tuple[Tensor, Tensor]  # (mean, std) of the training features, each (F,)
     labels: Labels
     tokenizer: TeacherTokenizer
-    store: FeatureStore | None
-    corpus: str
+    store: FeatureStore | None  # None: the training does without
+    corpus: str  # fingerprint of statistics and texts
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train, or resume from the last checkpoint in ``--exp-dir``.
-
-    Args:
-      args: options of ``local/train.py``.
-    Raises:
-      GmotError: an input is missing or does not fit the others.
-    """
+    """Train with the options of ``local/train.py``, or resume from the last checkpoint."""
     stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
     exp_dir = Path(args.exp_dir)
     setup_logging(log_file=exp_dir / "log" / f"log-train-{stamp}")
@@ -78,11 +63,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def prepare_process(device: str, num_threads: int, seed: int) -> torch.device:
-    """Global state of a training process: threads, denormal numbers, random generators.
-
-    Returns:
-      The device.
-    """
+    """Threads, denormal numbers and random generators of a training process; its device."""
     found = choose_device(device, num_threads)
     # Denormal gradients slow CPUs down. numpy measures the limits of its types when first asked,
     # and warns where denormals are flushed: ask before.
@@ -99,7 +80,9 @@ def read_inputs(args: argparse.Namespace) -> Inputs:
     Raises:
       GmotError: an input is missing or does not fit the others.
     """
-    labels, tokenizer = read_labels(args.lang_dir, args.teacher)
+    tokens = TokenTable.load(Path(args.lang_dir) / "tokens.txt")
+    tokenizer = TeacherTokenizer(args.teacher)
+    labels = Labels(tokens, tokenizer.tokenize)
     store = open_store(args, tokenizer) if args.transfer.learns_from_teacher else None
     mean, std = load_cmvn(args.fbank_dir, args.prefix)
     data = AsrDataModule.from_config(args.fbank_dir, args.prefix, args.data, args.training.seed)
@@ -109,21 +92,11 @@ def read_inputs(args: argparse.Namespace) -> Inputs:
     return Inputs(data, (mean, std), labels, tokenizer, store, corpus)
 
 
-def read_labels(lang_dir: str, teacher: str) -> tuple[Labels, TeacherTokenizer]:
-    tokens = TokenTable.load(Path(lang_dir) / "tokens.txt")
-    tokenizer = TeacherTokenizer(teacher)
-    return Labels(tokens, tokenizer.tokenize), tokenizer
-
-
 def make_trainer(args: argparse.Namespace, inputs: Inputs, device: torch.device) -> Trainer:
     """Model, optimizer and data before the first step.
 
     Initial values come from torch's global generator (:func:`prepare_process`).
 
-    Args:
-      args: options of ``local/train.py``.
-      inputs: of :func:`read_inputs`.
-      device: of the model.
     Raises:
       GmotError: nothing is left to train on, or ``--init-from`` does not fit.
     """
@@ -132,22 +105,18 @@ def make_trainer(args: argparse.Namespace, inputs: Inputs, device: torch.device)
     config = training_config(args, inputs, shape)
     model = CtcModel(shape, cmvn=inputs.cmvn)
     if args.init_from:
-        path = exp_dir.parent / args.init_from
-        config["started_from"] = initialize(model, path, labels.tokens, args.init_lang_dir)
+        path, folder = exp_dir.parent / args.init_from, args.init_lang_dir
+        its_tokens = TokenTable.load(Path(folder) / "tokens.txt") if folder else None
+        config["started_from"] = start_from(model, path, labels.tokens, its_tokens)
+        logging.info("weights from %s", path)
     model.to(device)
-    return Trainer(
-        model,
-        args.transfer,
-        args.training,
-        config,
-        labels,
-        inputs.data.train_dataloader(
-            args.train_split, output_length, labels, report=exp_dir / "excluded.txt"
-        ),
+    report = exp_dir / "excluded.txt"
+    loaders = (
+        inputs.data.train_dataloader(args.train_split, output_length, labels, report),
         inputs.data.eval_dataloader(args.dev_split),
-        inputs.store,
-        exp_dir,
     )
+    configs = (args.transfer, args.training, config)
+    return Trainer(model, *configs, labels, *loaders, inputs.store, exp_dir)
 
 
 def model_config(args: argparse.Namespace, inputs: Inputs) -> ModelConfig:
@@ -172,9 +141,7 @@ def training_config(args: argparse.Namespace, inputs: Inputs, shape: ModelConfig
         "model": asdict(shape),
         "training": asdict(args.training),
         "data": asdict(args.data),
-        "prefix": args.prefix,
-        "train_split": args.train_split,
-        "dev_split": args.dev_split,
+        **{name: getattr(args, name) for name in ("prefix", "train_split", "dev_split")},
         "tokens": inputs.labels.tokens.fingerprint,
         "tokenizer": inputs.tokenizer.fingerprint,
         "teacher": store.fingerprint if store else None,
@@ -183,16 +150,8 @@ def training_config(args: argparse.Namespace, inputs: Inputs, shape: ModelConfig
     }
 
 
-def initialize(model: CtcModel, path: Path, tokens: TokenTable, lang_dir: str | None) -> str:
-    """Initial weights from a checkpoint (``--init-from``); returns their fingerprint."""
-    checkpoint_tokens = TokenTable.load(Path(lang_dir) / "tokens.txt") if lang_dir else None
-    known_by = start_from(model, path, tokens, checkpoint_tokens)
-    logging.info("weights from %s", path)
-    return known_by
-
-
 def _millions(module: nn.Module | None) -> float:
-    """Parameters in millions."""
+    """Number of parameters in millions."""
     return 0.0 if module is None else sum(p.numel() for p in module.parameters()) / 1e6
 
 

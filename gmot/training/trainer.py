@@ -6,6 +6,7 @@ order of an epoch is a function of (seed, epoch).
 
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,78 +21,56 @@ from gmot.common import GmotError
 from gmot.data.datamodule import Batch, Loader
 from gmot.decode.greedy import ctc_greedy_search
 from gmot.evaluation import scoring
-from gmot.model.checkpoint import (
-    BEST,
-    epoch_path,
-    epochs_in,
-    read_checkpoint,
-    save_checkpoint,
-)
+from gmot.model.checkpoint import BEST, epoch_path, epochs_in, read_checkpoint, save_checkpoint
 from gmot.model.ctc_model import CtcModel, CtcOutput
 from gmot.model.subsampling import output_length
 from gmot.teacher import FeatureStore
 from gmot.text.tokens import BLANK_ID, pieces_to_text
 from gmot.training.config import TrainingConfig
 from gmot.training.labels import Labels
-from gmot.training.metrics import Averages, TensorBoard, describe
+from gmot.training.metrics import Averages, describe, open_board, write_scalars
 from gmot.training.optim import learning_rate, make_optimizer
 from gmot.training.state import check_resumable, random_state, restore_random_state
-from gmot.training.transfer_metrics import ConvergenceMonitor, describe_progress, loss_parts
+from gmot.training.transfer_metrics import describe_progress, loss_parts, warn_unconverged
 from gmot.transfer.config import TransferConfig
 from gmot.transfer.losses import TransferLoss, combine
 from gmot.transfer.objective import make_objective
 
 
+@dataclass(eq=False, repr=False)
 class Trainer:
     """Training of one model.
 
     ``objective`` holds the modules of the transfer that inference does without (None: CTC alone).
     It is made here, trained with the model and kept apart from it.
-
-    Args:
-      model: on its device.
-      transfer: configuration of the objective.
-      training: optimizer, schedule, checkpoints.
-      config: recorded in each checkpoint; a resumed training must match it.
-      labels: token ids of texts.
-      train_loader, dev_loader: batches.
-      store: features of the teacher; None: the objective does without.
-      exp_dir: folder for checkpoints and ``tensorboard/``.
     """
 
-    def __init__(
-        self,
-        model: CtcModel,
-        transfer: TransferConfig,
-        training: TrainingConfig,
-        config: dict[str, Any],
-        labels: Labels,
-        train_loader: Loader,
-        dev_loader: Loader,
-        store: FeatureStore | None,
-        exp_dir: Path,
-    ):
-        self.model, self.transfer, self.training, self.config = model, transfer, training, config
-        self.labels, self.store = labels, store
-        self.train_loader, self.dev_loader = train_loader, dev_loader
-        self.exp_dir = Path(exp_dir)
-        self.device = next(model.parameters()).device
+    model: CtcModel  # on its device
+    transfer: TransferConfig
+    training: TrainingConfig
+    config: dict[str, Any]  # recorded in each checkpoint; a resumed training must match it
+    labels: Labels
+    train_loader: Loader
+    dev_loader: Loader
+    store: FeatureStore | None  # None: the objective does without
+    exp_dir: Path  # folder for checkpoints and tensorboard/
+
+    def __post_init__(self) -> None:
+        self.device = next(self.model.parameters()).device
         self.objective = None
-        self.parameters = list(model.parameters())
-        shape = model.config
-        if transfer.learns_from_teacher:
+        self.parameters = list(self.model.parameters())
+        shape = self.model.config
+        if self.transfer.learns_from_teacher:
             assert shape.teacher_dim is not None
-            self.objective = make_objective(transfer, shape.vocab_size, shape.teacher_dim)
+            self.objective = make_objective(self.transfer, shape.vocab_size, shape.teacher_dim)
             self.objective.to(self.device)
             self.parameters += self.objective.parameters()
-        self.optimizer = make_optimizer(self.parameters, training.weight_decay)
+        self.optimizer = make_optimizer(self.parameters, self.training.weight_decay)
         self.epoch = 0  # last finished
         self.step = 0  # updates done
         self.best_loss = float("inf")
         self.last_transfer: tuple[Batch, TransferLoss] | None = None
-        self.convergence = ConvergenceMonitor(transfer)
-
-    # ------------------------------------------------------------------ state
+        self.warned = False  # of transport that does not converge
 
     def resume(self) -> None:
         """Resume from the last checkpoint in ``exp_dir``, if there is one.
@@ -139,19 +118,12 @@ class Trainer:
         for old in epochs_in(self.exp_dir)[: -self.training.keep_last]:
             epoch_path(self.exp_dir, old).unlink()
 
-    # ------------------------------------------------------------------- loss
-
     def _ctc(self, output: CtcOutput, labels: list[list[int]]) -> Tensor:
         """CTC loss per utterance, (N,)."""
-        lengths = torch.tensor([len(ids) for ids in labels])
-        return F.ctc_loss(
-            output.log_probs.transpose(0, 1),
-            torch.tensor([i for ids in labels for i in ids], device=self.device),
-            output.lengths,
-            lengths.to(self.device),
-            blank=BLANK_ID,
-            reduction="none",
-        )
+        targets = torch.tensor([i for ids in labels for i in ids], device=self.device)
+        lengths = torch.tensor([len(ids) for ids in labels]).to(self.device)
+        x = output.log_probs.transpose(0, 1)
+        return F.ctc_loss(x, targets, output.lengths, lengths, blank=BLANK_ID, reduction="none")
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float], TransferLoss | None]:
         """Loss to minimise: mean over utterances of lambda CTC + (1 - lambda) transfer (Eq. 18).
@@ -178,33 +150,27 @@ class Trainer:
         loss = combine(ctc, transfer, self.transfer)
         return loss, loss_parts(ctc, transfer, self.transfer), transfer
 
-    # ------------------------------------------------------------------ loops
-
     def train(self) -> None:
         """Train to ``num_epochs``."""
         # Steps of an unfinished epoch are written again.
-        board = TensorBoard(self.exp_dir / "tensorboard", self.step + 1)
+        board = open_board(self.exp_dir / "tensorboard", self.step + 1)
         while self.epoch < self.training.num_epochs:
             started = time.time()
             train = self._train_epoch(self.epoch + 1, board)
             self.epoch += 1
-            self.convergence.check(self.epoch, train)
+            self.warned = self.warned or warn_unconverged(self.epoch, train, self.transfer)
             dev = self.evaluate()
-            board.scalars("dev", dev, self.step)
+            write_scalars(board, "dev", dev, self.step)
             self._draw(board)
             self._save(dev)
             logging.info(
                 "epoch %d/%d: train %s; dev %s; lr %.2g; %.0f s",
-                self.epoch,
-                self.training.num_epochs,
-                describe(train),
-                describe(dev),
-                self.optimizer.param_groups[0]["lr"],
-                time.time() - started,
+                *(self.epoch, self.training.num_epochs, describe(train), describe(dev)),
+                *(self.optimizer.param_groups[0]["lr"], time.time() - started),
             )
         board.close()
 
-    def _train_epoch(self, epoch: int, board: TensorBoard) -> dict[str, float]:
+    def _train_epoch(self, epoch: int, board: Any) -> dict[str, float]:
         self.train_loader.set_epoch(epoch)
         self.model.train()
         averages = Averages()
@@ -217,7 +183,7 @@ class Trainer:
                 seen += len(batch)
                 averages.add(values, len(batch))
                 if self.step % 10 == 0:
-                    board.scalars("train", values, self.step)
+                    write_scalars(board, "train", values, self.step)
                     bar.set_postfix_str(describe_progress(averages.means()), refresh=False)
                 bar.update(len(batch))
         return averages.means()
@@ -226,11 +192,9 @@ class Trainer:
         """One step of the optimizer."""
         config = self.training
         self.step += 1
-        rate = learning_rate(
-            self.step, progress, config.base_lr, config.warmup_steps, config.schedule
-        )
+        schedule = (config.base_lr, config.warmup_steps, config.schedule)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate(self.step, progress, *schedule)
         loss, parts, transfer = self.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -263,10 +227,8 @@ class Trainer:
             averages.add({"impossible": (~possible).float().mean().item()}, len(batch))
             if possible.any():
                 averages.add({"loss": loss[possible].mean().item()}, int(possible.sum()))
-            for name, text, ids in zip(
-                batch.ids, batch.texts, ctc_greedy_search(output.log_probs, output.lengths)
-            ):
-                refs[name] = text
+            refs.update(zip(batch.ids, batch.texts))
+            for name, ids in zip(batch.ids, ctc_greedy_search(output.log_probs, output.lengths)):
                 hyps[name] = pieces_to_text(self.labels.tokens.decode(ids))
         if not refs:
             raise GmotError("the dev split has no utterances; see its manifest (stage 3).")
@@ -275,7 +237,7 @@ class Trainer:
             del means["impossible"]
         return {**means, "cer": scoring.score(refs, hyps).cer}
 
-    def _draw(self, board: TensorBoard) -> None:
+    def _draw(self, board: Any) -> None:
         """Write couplings of a few utterances of the epoch's last batch."""
         if self.last_transfer is None:
             return
@@ -283,4 +245,4 @@ class Trainer:
         pieces = [["[CLS]", *self.labels.tokenize(text), "[SEP]"] for text in batch.texts[:3]]
         lengths = output_length(batch.lengths[:3]).tolist()
         figure = draw_couplings(list(transfer.result.plan[:3]), lengths, pieces)
-        board.figure("couplings", figure, self.step)
+        board.add_figure("couplings", figure, self.step)

@@ -15,13 +15,7 @@ MOST_ABOVE_TOLERANCE = 0.01  # a larger share in an epoch is worth a warning
 
 
 def loss_parts(ctc: Tensor, transfer: TransferLoss, config: TransferConfig) -> dict[str, float]:
-    """Means over the utterances of a batch, read from the device at once.
-
-    Args:
-      ctc: (N,) CTC losses.
-      transfer: losses of the same utterances.
-      config: of the transfer.
-    """
+    """Means over the utterances of a batch, read from the device at once; ``ctc`` is (N,)."""
     result = transfer.result
     parts = {
         "ctc": ctc,
@@ -43,28 +37,16 @@ def describe_progress(means: Mapping[str, float]) -> str:
     return f"loss {means['loss']:.3g}" + (f", not converged {share:.1%}" if share else "")
 
 
-class ConvergenceMonitor:
-    """Warning, once per run, about an epoch whose transport often did not converge.
-
-    Args:
-      config: of the transfer.
-    """
-
-    def __init__(self, config: TransferConfig):
-        self.config = config
-        self._warned = False
-
-    def check(self, epoch: int, means: Mapping[str, float]) -> None:
-        """Check the means of an epoch."""
-        share = means.get(ABOVE_TOLERANCE, 0.0)
-        if self._warned or share <= MOST_ABOVE_TOLERANCE:
-            return
-        self._warned = True
-        c = self.config
-        logging.warning(
-            "epoch %d: the transport of %.1f %% of the utterances ended with a marginal error "
-            "above its tolerance of %g (mean %.1g; max_outer %d, max_inner %d): their plans have "
-            "not converged. Increase transfer.max_inner or transfer.max_outer.",
-            *(epoch, 100 * share, c.tolerance, means["marginal_error"]),
-            *(c.max_outer, c.max_inner),
-        )
+def warn_unconverged(epoch: int, means: Mapping[str, float], config: TransferConfig) -> bool:
+    """Warn about an epoch whose transport often did not converge; returns whether it did."""
+    share = means.get(ABOVE_TOLERANCE, 0.0)
+    if share <= MOST_ABOVE_TOLERANCE:
+        return False
+    logging.warning(
+        "epoch %d: the transport of %.1f %% of the utterances ended with a marginal error above "
+        "its tolerance of %g (mean %.1g; max_outer %d, max_inner %d): their plans have not "
+        "converged. Increase transfer.max_inner or transfer.max_outer.",
+        *(epoch, 100 * share, config.tolerance, means["marginal_error"]),
+        *(config.max_outer, config.max_inner),
+    )
+    return True

@@ -46,9 +46,14 @@ def fbank(tmp_path):
     feats = tmp_path / "f" / "toy_feats_train"
 
     def start():
-        return subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, start_new_session=True, bufsize=1
-        )
+        # A process that ignores SIGINT, such as a background job, hands that on.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen(
+                command, stderr=subprocess.PIPE, text=True, start_new_session=True, bufsize=1
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def at_work(process):
         deadline = time.monotonic() + 60

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gmot.cli import _explain
-from gmot.common import GmotError
+from gmot.common import GmotError, _explain
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = [
@@ -66,7 +65,7 @@ def arguments(parser, value):
 def run_here(tmp_path, monkeypatch, capsys):
     """Run a script in this process, which has torch and lhotse: status and what it said."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("gmot.cli.setup_logging", lambda: None)
+    monkeypatch.setattr("logging.basicConfig", lambda **options: None)
 
     def run(script, *options):
         monkeypatch.syspath_prepend(str((ROOT / script).parent))

@@ -21,8 +21,3 @@ def test_cosine_ends_at_zero_and_stays():
 
 def test_without_warm_up():
     assert learning_rate(1, 0.0, 0.01, 0, "cosine") == pytest.approx(0.01)
-
-
-def test_unknown_schedule():
-    with pytest.raises(ValueError, match="steps"):
-        learning_rate(1, 0.0, 0.01, 0, "steps")

@@ -188,7 +188,6 @@ def test_transport_that_does_not_converge_is_told(tmp_path, caplog):
     """In every epoch's line, and by one warning."""
     training = trainer(tmp_path, system="cma_ot")
     training.transfer = replace(training.transfer, tolerance=0.0)
-    training.convergence.config = training.transfer
     with caplog.at_level("INFO"):
         training.train()
     warnings = [r for r in caplog.records if r.levelname == "WARNING"]

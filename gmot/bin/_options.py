@@ -1,0 +1,38 @@
+"""Options that several commands share."""
+
+from typing import Any
+
+from gmot.cli import ArgumentParser, NonNegativeInt, PositiveInt, number
+
+_UNITS = ("utterance", "speaker")
+_SHARED: dict[str, dict[str, Any]] = {
+    "--avg": {"type": PositiveInt, "default": 1, "help": "epochs to average, --epoch included"},
+    "--device": {"default": "auto", "help": "cpu, cuda, cuda:1, ... or auto"},
+    "--epoch": {"type": PositiveInt, "help": "last epoch to use, from 1; default: the last one"},
+    "--exp-dir": {"required": True, "help": "folder of the experiment"},
+    "--fbank-dir": {"required": True, "help": "folder of cuts and features"},
+    "--lang-dir": {"required": True, "help": "folder of tokens, words, lexicon and text"},
+    "--manifest-dir": {"required": True, "help": "folder of the manifests"},
+    "--num-mel-bins": {"type": number(int, 4), "default": 80, "help": "bins of the filter bank"},
+    "--num-threads": {"type": NonNegativeInt, "default": 0, "help": "torch's; 0: all cores"},
+    "--pitch": {"type": bool, "default": False, "help": "with Kaldi's three pitch features"},
+    "--prefix": {"required": True, "help": "corpus name, first part of file names"},
+    "--sampling-rate": {"type": PositiveInt, "default": 16000, "help": "of all audio, in Hz"},
+    "--splits": {"nargs": "+", "required": True, "help": "for example train dev test"},
+    "--teacher": {"required": True, "help": "language model: Hugging Face folder or name"},
+    "--train-split": {"default": "train", "help": "split to learn from"},
+    "--unit": {"choices": _UNITS, "default": "utterance", "help": "unit of resampling"},
+}
+
+
+def add_options(parser: ArgumentParser, *names: str, **changes: Any) -> None:
+    """Add shared options; ``changes`` are of their settings (``default``, ``help``, ...)."""
+    for name in names:
+        parser.add_argument(name, **{**_SHARED[name], **changes})
+
+
+def make_parser(description: str | None, *names: str, **settings: Any) -> ArgumentParser:
+    """Parser with the shared options of the names."""
+    parser = ArgumentParser(description=description, **settings)
+    add_options(parser, *names)
+    return parser
