@@ -8,10 +8,7 @@ class Adapter(nn.Module):
 
     GM-OT (arXiv 2505.13079), Eq. 17: H_AL = H_enc + w_s LN(FC3(LN(H_A))), H_A = FC2(H_enc).
 
-    Args:
-      d_model: encoder width.
-      d_teacher: width of the teacher's features.
-      scale: w_s.
+    ``scale``: w_s.
     """
 
     def __init__(self, d_model: int, d_teacher: int, scale: float):
@@ -27,13 +24,7 @@ class Adapter(nn.Module):
         return self.fc2(encoder_out)
 
     def forward(self, encoder_out: Tensor) -> tuple[Tensor, Tensor]:
-        """Input of the CTC head and nodes of the acoustic graph.
-
-        Args:
-          encoder_out: (N, T, d_model).
-        Returns:
-          H_AL (N, T, d_model) and H_A (N, T, d_teacher).
-        """
+        """Input of the CTC head H_AL (N, T, d_model), and acoustic nodes H_A (N, T, d_teacher)."""
         nodes = self.nodes(encoder_out)
         back = self.norm_model(self.fc3(self.norm_teacher(nodes)))
         return encoder_out + self.scale * back, nodes

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from gmot.common import GmotError, PathLike, atomic_path, fingerprint
 from gmot.config import differences, from_dict
@@ -59,16 +58,11 @@ def read_checkpoint(path: PathLike) -> dict[str, Any]:
     return state
 
 
-def _load(
-    model: nn.Module, path: PathLike, weights: dict[str, torch.Tensor], allow_new: tuple[str, ...]
-) -> None:
-    """Load weights; entries that begin with one of ``allow_new`` may be missing.
-
-    Raises:
-      GmotError: other names or shapes differ.
-    """
+def _load(model: CtcModel, path: PathLike, weights: dict[str, torch.Tensor]) -> None:
+    """Load weights; those of the adapter and the feature statistics may be missing."""
     own = model.state_dict()
-    missing = [k for k in own if k not in weights and not k.startswith(allow_new)]
+    kept = ("adapter.", "feature_")
+    missing = [k for k in own if k not in weights and not k.startswith(kept)]
     extra = [k for k in weights if k not in own]
     shapes = [k for k in own if k in weights and own[k].shape != weights[k].shape]
     if missing or extra or shapes:
@@ -88,8 +82,6 @@ def start_from(
     initial values.
 
     Args:
-      model: of the new training.
-      path: of the checkpoint.
       tokens: outputs of the model.
       checkpoint_tokens: those of the checkpoint, if different: the rows of the CTC head of common
         tokens are copied, the others stay as initialized.
@@ -120,7 +112,7 @@ def start_from(
             f"{path}: was trained with other tokens ({made_with}, --lang-dir has "
             f"{tokens.fingerprint}). Give its own lang folder as --init-lang-dir."
         )
-    _load(model, path, weights, allow_new=("adapter.", "feature_"))
+    _load(model, path, weights)
     return known_by
 
 
@@ -131,16 +123,14 @@ def average_states(states: Iterable[dict[str, torch.Tensor]]) -> dict[str, torch
     """
     averaged: dict[str, torch.Tensor] = {}
     dtypes: dict[str, torch.dtype] = {}
-    count = 0
-    for state in states:
+    for count, state in enumerate(states, start=1):
         for key, value in state.items():
-            if count == 0:
+            if count == 1:
                 dtypes[key] = value.dtype
                 to = torch.float64 if value.is_floating_point() else value.dtype
                 averaged[key] = value.to(to, copy=True)
             elif value.is_floating_point():
                 averaged[key] += value
-        count += 1
         del state, value  # before the next one is read
     for key, dtype in dtypes.items():
         if dtype.is_floating_point:
@@ -154,13 +144,10 @@ def load_for_decoding(
     """Model for decoding: mean of epochs ``epoch - avg + 1 ... epoch``.
 
     Args:
-      exp_dir: folder of the experiment.
       epoch: last epoch to use; None: the last checkpoint.
       avg: number of epochs; read one after the other, on the CPU.
-      device: of the model.
     Returns:
-      The model in evaluation mode, and the configuration of its training with ``epoch`` and
-      ``avg``.
+      The model in evaluation mode, and the configuration of its training, ``epoch`` and ``avg``.
     Raises:
       GmotError: a checkpoint is missing or belongs to another training.
     """

@@ -1,6 +1,7 @@
 """Configuration of the acoustic model."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from gmot.config import check, check_choices, check_range
@@ -41,8 +42,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        check_range(self, 1, float("inf"), "num_heads", "ffn_dim", "num_layers")
-        check_range(self, 1, float("inf"), "subsampling_channels")
+        check_range(self, 1, inf, "num_heads", "ffn_dim", "num_layers", "subsampling_channels")
         width = self.d_model
         multiple = width >= 2 and width % 2 == 0 and width % self.num_heads == 0
         check(self, multiple, "d_model", f"an even multiple of num_heads ({self.num_heads})")

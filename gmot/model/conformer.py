@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gmot.model.config import ModelConfig
+
 
 class Sinusoids(nn.Module):
     """Sinusoidal position encodings (Vaswani et al., 2017, 3.5).
@@ -30,20 +32,13 @@ class Sinusoids(nn.Module):
         self.register_buffer("rates", rates, persistent=False)
 
     def relative(self, num_frames: int) -> Tensor:
-        return self._encode(range(num_frames - 1, -num_frames, -1))
+        return self._encode(torch.arange(num_frames - 1, -num_frames, -1))
 
     def absolute(self, num_frames: int) -> Tensor:
-        return self._encode(range(num_frames))
+        return self._encode(torch.arange(num_frames))
 
-    def _encode(self, positions: range) -> Tensor:
-        steps = torch.arange(
-            positions.start,
-            positions.stop,
-            positions.step,
-            device=self.rates.device,
-            dtype=torch.float32,
-        )
-        angles = steps[:, None] * self.rates
+    def _encode(self, positions: Tensor) -> Tensor:
+        angles = positions.to(self.rates)[:, None] * self.rates
         return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)
 
 
@@ -122,36 +117,29 @@ class ConvolutionModule(nn.Module):
 class ConformerBlock(nn.Module):
     """Half feed-forward, attention, convolution, half feed-forward, norm (CMA-OT, Eq. 2)."""
 
-    def __init__(
-        self,
-        d_model: int,
-        num_heads: int,
-        ffn_dim: int,
-        kernel_size: int,
-        dropout: float,
-        positions: str = "relative",
-    ):
+    def __init__(self, config: ModelConfig):
         super().__init__()
+        width, dropout = config.d_model, config.dropout
 
         def feed_forward() -> nn.Sequential:
             return nn.Sequential(
-                nn.LayerNorm(d_model),
-                nn.Linear(d_model, ffn_dim),
+                nn.LayerNorm(width),
+                nn.Linear(width, config.ffn_dim),
                 nn.SiLU(),
                 nn.Dropout(dropout),
-                nn.Linear(ffn_dim, d_model),
+                nn.Linear(config.ffn_dim, width),
                 nn.Dropout(dropout),
             )
 
         self.ffn1 = feed_forward()
-        self.attention_norm = nn.LayerNorm(d_model)
-        attention = RelativeAttention if positions == "relative" else AbsoluteAttention
-        self.attention = attention(d_model, num_heads, dropout)
+        self.attention_norm = nn.LayerNorm(width)
+        attention = RelativeAttention if config.positions == "relative" else AbsoluteAttention
+        self.attention = attention(width, config.num_heads, dropout)
         self.attention_dropout = nn.Dropout(dropout)
-        self.convolution_norm = nn.LayerNorm(d_model)
-        self.convolution = ConvolutionModule(d_model, kernel_size, dropout)
+        self.convolution_norm = nn.LayerNorm(width)
+        self.convolution = ConvolutionModule(width, config.kernel_size, dropout)
         self.ffn2 = feed_forward()
-        self.final_norm = nn.LayerNorm(d_model)
+        self.final_norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, positions: Tensor | None, mask: Tensor) -> Tensor:
         """x (N, T, C), relative positions (2T-1, C), mask (N, T) True = valid -> (N, T, C)."""
@@ -163,44 +151,23 @@ class ConformerBlock(nn.Module):
 
 
 class Conformer(nn.Module):
-    """Stack of Conformer blocks over subsampled frames.
+    """Stack of Conformer blocks over subsampled frames."""
 
-    Args:
-      d_model, num_heads, ffn_dim, num_layers, kernel_size: 256, 4, 2048, 16, 15 in the papers.
-      dropout: rate everywhere (not given in the papers).
-      positions: "relative" (in the attention; ours) or "absolute" (added to the input; papers).
-    """
-
-    def __init__(
-        self,
-        d_model: int,
-        num_heads: int,
-        ffn_dim: int,
-        num_layers: int,
-        kernel_size: int,
-        dropout: float,
-        positions: str = "relative",
-    ):
+    def __init__(self, config: ModelConfig):
         super().__init__()
-        self.positions = positions
-        self.sinusoids = Sinusoids(d_model)
-        self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(
-            ConformerBlock(d_model, num_heads, ffn_dim, kernel_size, dropout, positions)
-            for _ in range(num_layers)
-        )
+        self.positions = config.positions
+        self.sinusoids = Sinusoids(config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.num_layers))
 
     def forward(
         self, x: Tensor, mask: Tensor, layers: Sequence[int] = ()
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Run all blocks.
+        """Outputs (N, T, C) of the last block and of ``layers``, counted from 1.
 
         Args:
           x: (N, T, C).
           mask: (N, T), True = valid.
-          layers: blocks whose output is returned too, counted from 1.
-        Returns:
-          Output of the last block, (N, T, C), and outputs of ``layers``, (N, T, C) each.
         Raises:
           ValueError: a layer out of range.
         """

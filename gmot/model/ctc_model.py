@@ -9,25 +9,16 @@ from torch import Tensor, nn
 from gmot.model.adapter import Adapter
 from gmot.model.config import ModelConfig
 from gmot.model.conformer import Conformer
-from gmot.model.subsampling import (
-    Conv2dSubsampling,
-    length_mask,
-    output_length,
-)
+from gmot.model.subsampling import Conv2dSubsampling, length_mask, output_length
 
 
 class CtcOutput(NamedTuple):
-    """Attributes:
-    log_probs: (N, T', C), float32.
-    lengths: (N,), valid output frames.
-    acoustic: (N, T', D), nodes of the acoustic graph (FC2); None without adapter.
-    intermediate: (N, T', D) per requested block.
-    """
+    """Output of the model for T' subsampled frames."""
 
-    log_probs: Tensor
-    lengths: Tensor
-    acoustic: Tensor | None
-    intermediate: tuple[Tensor, ...] = ()
+    log_probs: Tensor  # (N, T', C), float32
+    lengths: Tensor  # (N,), valid output frames
+    acoustic: Tensor | None  # (N, T', D), nodes of the acoustic graph (FC2), of the adapter
+    intermediate: tuple[Tensor, ...] = ()  # (N, T', D) per requested block
 
 
 class CtcModel(nn.Module):
@@ -35,10 +26,8 @@ class CtcModel(nn.Module):
 
     Inference needs this module only: teacher and transport are not part of it.
 
-    Args:
-      config: shape of the model.
-      cmvn: (mean, std) of the training features, (num_features,) each; None: no normalisation
-        until a checkpoint is loaded.
+    ``cmvn``: (mean, std) of the training features, (num_features,) each; None: no normalisation
+    until a checkpoint is loaded.
     """
 
     feature_mean: Tensor
@@ -53,20 +42,10 @@ class CtcModel(nn.Module):
         self.subsampling = Conv2dSubsampling(
             config.num_features, config.d_model, config.subsampling_channels
         )
-        self.encoder = Conformer(
-            config.d_model,
-            config.num_heads,
-            config.ffn_dim,
-            config.num_layers,
-            config.kernel_size,
-            config.dropout,
-            config.positions,
-        )
-        self.adapter = (
-            None
-            if config.teacher_dim is None
-            else Adapter(config.d_model, config.teacher_dim, config.adapter_scale)
-        )
+        self.encoder = Conformer(config)
+        self.adapter: Adapter | None = None
+        if config.teacher_dim is not None:
+            self.adapter = Adapter(config.d_model, config.teacher_dim, config.adapter_scale)
         self.head = nn.Linear(config.d_model, config.vocab_size)
 
     def forward(self, features: Tensor, lengths: Tensor, layers: Sequence[int] = ()) -> CtcOutput:
@@ -75,8 +54,7 @@ class CtcModel(nn.Module):
         Args:
           features: (N, T, F) log-mel fbank, padded.
           lengths: (N,) frames per utterance, at least ``MIN_FRAMES``.
-          layers: Conformer blocks, counted from 1, whose frames are returned in the teacher's
-            space (training only).
+          layers: Conformer blocks, counted from 1, to return in the teacher's space (training).
         Raises:
           ValueError: a layer out of range, or layers of a model without adapter.
         """

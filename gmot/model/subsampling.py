@@ -11,26 +11,15 @@ MIN_FRAMES = 7  # shortest input with an output frame
 
 
 def output_length(num_frames: Length) -> Length:
-    """Number of frames after :class:`Conv2dSubsampling`.
-
-    Args:
-      num_frames: T, an int or an integer tensor.
-    Returns:
-      T' = ((T - 1) // 2 - 1) // 2, never negative.
-    """
+    """T' = ((T - 1) // 2 - 1) // 2 frames after :class:`Conv2dSubsampling`, never negative."""
     reduced = ((num_frames - 1) // 2 - 1) // 2
-    if isinstance(reduced, Tensor):
-        return reduced.clamp(min=0)
-    return max(reduced, 0)
+    return reduced.clamp(min=0) if isinstance(reduced, Tensor) else max(reduced, 0)
 
 
 class Conv2dSubsampling(nn.Module):
     """Two 3x3 convolutions of stride 2 with ReLU, then a linear layer (CMA-OT, section 3).
 
-    Args:
-      num_features: F, bins of the input.
-      d_model: width of the output.
-      channels: of both convolutions; 256 in the papers.
+    ``channels``: of both convolutions; 256 in the papers.
     """
 
     def __init__(self, num_features: int, d_model: int, channels: int):

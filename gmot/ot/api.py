@@ -36,15 +36,14 @@ def sinkhorn(
     + y, and Sinkhorn's scaling by its power reach / (reach + epsilon) (UOT, arXiv 2509.05609,
     Eq. 5-9, lambda_1 and lambda_2). The entropy is then sum P log P - P.
 
-    Equivalents: POT ``ot.sinkhorn(a, b, C, epsilon)`` and
-    ``ot.unbalanced.sinkhorn_unbalanced(a, b, C, epsilon, (reach_a, reach_b), reg_type="entropy")``.
+    In POT: ``ot.sinkhorn(a, b, C, epsilon)``, ``ot.unbalanced.sinkhorn_unbalanced(a, b, C, epsilon,
+    (reach_a, reach_b), reg_type="entropy")``.
 
     Args:
-      cost: (N, T, L), or (T, L) for a single problem; torch or numpy. Computed in float32, or in
-        float64 if given as that, whatever the autocast.
+      cost: (N, T, L), or (T, L) for a single problem; torch or numpy. float64 is computed in
+        float64, all else in float32, whatever the autocast.
       marginal_a, marginal_b: (N, T), (N, L); None: uniform. They receive no gradient.
-      lengths_a, lengths_b: (N,) integers; positions beyond are padding and have no effect;
-        None: no padding.
+      lengths_a, lengths_b: (N,) integers; positions beyond are padding; None: no padding.
       epsilon: entropy strength in units of the cost.
       reach_a, reach_b: strengths of the KL penalties; None: exact marginal.
       max_iterations: one iteration scales rows, then columns.
@@ -62,17 +61,9 @@ def sinkhorn(
       ValueError: naming the argument and the item.
     """
     check_iterations(max_iterations, "max_iterations")
-    settings = Settings(
-        edge_weight=0.0,
-        epsilon=epsilon,
-        proximal=False,
-        max_outer=1,
-        max_inner=max_iterations,
-        tolerance=tolerance,
-        marginal_tolerance=tolerance,
-        reach_a=reach_a,
-        reach_b=reach_b,
-    )
+    # Not proximal, one outer step.
+    steps = (False, 1, max_iterations, tolerance, tolerance)
+    settings = Settings(0.0, epsilon, *steps, reach_a=reach_a, reach_b=reach_b)
     _check_plan_gradient(plan_gradient, settings)
     if newton_steps:
         check_iterations(newton_steps, "newton_steps")
@@ -81,8 +72,8 @@ def sinkhorn(
                 "newton_steps: plan_gradient unroll differentiates Sinkhorn's iterations from the "
                 "start to the solution; expected newton_steps 0 or another plan_gradient."
             )
-    inputs = (None, None, marginal_a, marginal_b, lengths_a, lengths_b)
-    problem = make_problem(cost, *inputs, cost_name="cost", balanced=settings.is_balanced)
+    inputs = (None, None, marginal_a, marginal_b, lengths_a, lengths_b, "cost")
+    problem = make_problem(cost, *inputs, balanced=settings.is_balanced)
     solution = kernels.solve(problem, settings, backend, plan_gradient, newton_steps)
     return _result(problem, settings, solution)
 
@@ -117,34 +108,33 @@ def fused_gromov_wasserstein(
       F_eps(P) = F(P) + epsilon sum P log P
 
     "projected_gradient": P <- argmin <grad F(P_old), P> + epsilon sum P log P, to a stationary
-    point of F_eps; Sinkhorn is warm-started, so a few inner iterations suffice.
+    point of F_eps.
     "proximal": P <- argmin <grad F(P_old), P> + epsilon KL(P || P_old) (GM-OT, arXiv 2505.13079,
-    Eq. 13). epsilon is a step size: the plan sharpens with every step, towards a stationary point
-    of F, and ``max_outer`` is part of the result. For w = 0, K steps are one Sinkhorn at
-    epsilon / K. Both start from a b^T and find a stationary point of a non-convex problem.
+    Eq. 13). epsilon is a step size: every step sharpens the plan, towards a stationary point of F,
+    and ``max_outer`` is part of the result. For w = 0, K steps are one Sinkhorn at
+    epsilon / K. Both start from a b^T; the problem is not convex.
 
-    Equivalents: POT ``ot.gromov.entropic_fused_gromov_wasserstein(M, C1, C2, a, b, "square_loss",
+    In POT: ``ot.gromov.entropic_fused_gromov_wasserstein(M, C1, C2, a, b, "square_loss",
     epsilon, alpha=w, solver="PGD" or "PPA")``, whose value is F; OTT's GromovWasserstein with
     ``fused_penalty = (1 - w) / (2 w)`` and ``epsilon / (2 w)``. Papers that linearise without the
     factor 2: see ``solver_convention`` in ``gmot.transfer``.
 
-    Unbalanced: a reach replaces the marginal constraint of its side by a penalty, and all
-    divergences are quadratic, KL2(x || y) = KL(x (x) x || y (x) y) of measures (Sejourne, Vialard,
-    Peyre 2021; with node costs Thual et al. 2022, FUGW):
+    Unbalanced: all divergences are quadratic, KL2(x || y) = KL(x (x) x || y (x) y) of measures
+    (Sejourne, Vialard, Peyre 2021; with node costs Thual et al. 2022, FUGW):
 
       F_eps(P) = F(P) + reach_a / 2 KL2(P 1 || a) + reach_b / 2 KL2(P^T 1 || b) + epsilon H(P)
       H(P)     = KL2(P || a b^T) / 2 + sum a log a + sum b log b
 
-    For marginals of mass 1 and growing reaches, plan and value tend to the balanced ones (for mass
-    m: to those at epsilon m). "proximal" replaces KL(P || a b^T) by KL(P || P_old) in each step
-    and tends to a stationary point without H. Note:
+    For growing reaches and mass 1, plan and value tend to the balanced ones (mass m: to those at
+    epsilon m). "proximal" steps have KL(P || P_old) in place of KL(P || a b^T) and tend to a
+    stationary point without H. Note:
 
     * w = 0 is not ``sinkhorn`` with reaches, whose penalties are linear in P (UOT) and whose
-      entropy is relative to 1; both agree in the balanced limit only.
+      entropy is relative to 1.
     * Where node costs outweigh the penalties, the minimum is the empty plan: plans below 2e-9 of
       the marginals' mass are returned as zero, with marginal_error 0.
 
-    Equivalent: POT ``ot.gromov.fused_unbalanced_gromov_wasserstein(C1, C2, a, b, M=M,
+    In POT: ``ot.gromov.fused_unbalanced_gromov_wasserstein(C1, C2, a, b, M=M,
     alpha=(1 - w) / w, reg_marginals=(reach_a / (2 w), reach_b / (2 w)), epsilon=epsilon / (2 w),
     divergence="kl", unbalanced_solver="sinkhorn_log")``, infinity for None; ``value`` is w times
     its fugw_cost, plus epsilon (sum a log a + sum b log b).
@@ -155,18 +145,15 @@ def fused_gromov_wasserstein(
         :class:`gmot.ot.TemporalEdges`.
       edge_weight: from 0 (node costs alone) to 1 (Gromov-Wasserstein).
       reach_a, reach_b: strengths of the quadratic KL penalties; None: exact marginal.
-      method: "projected_gradient" or "proximal".
-      max_outer: maximum number of outer steps.
-      max_inner: maximum number of Sinkhorn iterations per outer step.
+      max_outer, max_inner: outer steps, and Sinkhorn iterations in each, at most.
       tolerance: an item stops when a step changes its plan by at most this (L1) and its marginal
-        error is at most ``marginal_tolerance``. It is then frozen. (The compiled kernels also stop
-        at the rounding error of the exponents, in float32 about 1e-7 of the costs over epsilon.)
+        error is at most ``marginal_tolerance``. (The compiled kernels also stop at the rounding
+        error of the exponents, in float32 about 1e-7 of the costs over epsilon.)
       marginal_tolerance: marginal error (L1) at which an inner solve stops; None: ``tolerance``.
         F_eps depends quadratically on the error of the plan, but linearly on the marginal error:
         for values alone, 3e-3 and 1e-5 are a good pair.
-      plan_gradient: gradient of the plan: "detach": none; "unroll": through all steps, whose memory
-        grows with their number; "implicit": of the converged plan (:mod:`gmot.ot.implicit`),
-        "projected_gradient" and balanced only. value, node and edge always hold the plan constant.
+      plan_gradient: see :func:`sinkhorn`; "implicit": "projected_gradient" and balanced only.
+        value, node and edge always hold the plan constant.
       backend: see :mod:`gmot.ot.kernels`. Unbalanced problems are solved by "torch".
     Returns:
       TransportResult. ``value`` is F_eps; its gradient is exact where "projected_gradient" has
@@ -175,17 +162,10 @@ def fused_gromov_wasserstein(
       ValueError: naming the argument and the item.
     """
     check_choice(method, "method", METHODS)
-    settings = Settings(
-        edge_weight=float(edge_weight),
-        epsilon=epsilon,
-        proximal=method == "proximal",
-        max_outer=max_outer,
-        max_inner=max_inner,
-        tolerance=tolerance,
-        marginal_tolerance=tolerance if marginal_tolerance is None else marginal_tolerance,
-        reach_a=reach_a,
-        reach_b=reach_b,
-    )
+    if marginal_tolerance is None:
+        marginal_tolerance = tolerance
+    steps = (method == "proximal", max_outer, max_inner, tolerance, marginal_tolerance)
+    settings = Settings(float(edge_weight), epsilon, *steps, reach_a=reach_a, reach_b=reach_b)
     _check_plan_gradient(plan_gradient, settings)
     for name, edges in (("edges_a", edges_a), ("edges_b", edges_b)):
         if edges is None:
@@ -208,7 +188,7 @@ def _check_plan_gradient(plan_gradient: str, settings: Settings) -> None:
 
 
 def _result(problem: Problem, settings: Settings, solution: Solution) -> TransportResult:
-    def objective() -> Objective:
+    def terms() -> Objective:
         if problem.edges_a is None:
             return _sinkhorn_objective(problem, settings, solution.plan.detach())
         if not settings.is_balanced:
@@ -216,23 +196,21 @@ def _result(problem: Problem, settings: Settings, solution: Solution) -> Transpo
         weights = settings.edge_weight, settings.epsilon
         return fused_objective(problem.node_cost, *problem.edges, solution.plan, *weights)
 
-    iterations = solution.iterations
+    plan, error, iterations = solution
     if problem.edges_a is not None:  # of a single outer step, backends count the inner iterations
         iterations = iterations.clamp(max=settings.max_outer)
-    result = TransportResult(solution.plan, solution.error, iterations, objective)
-    return result.unbatched() if problem.is_single else result
+    if not problem.is_single:
+        return TransportResult(plan, error, iterations, terms)
+    item = plan[0], error[0], iterations[0]
+    return TransportResult(*item, lambda: Objective(*(term[0] for term in terms())))
 
 
 def _sinkhorn_objective(problem: Problem, settings: Settings, plan: Tensor) -> Objective:
     node = (problem.node_cost * plan).sum((1, 2))
     entropy = torch.xlogy(plan, plan).sum((1, 2))
-    penalty = torch.zeros_like(entropy)
     if not settings.is_balanced:
         entropy = entropy - plan.sum((1, 2)) + problem.marginal_a.sum(1)
-    if settings.reach_a is not None:
-        penalty = penalty + settings.reach_a * _divergence(plan.sum(2), problem.marginal_a)
-    if settings.reach_b is not None:
-        penalty = penalty + settings.reach_b * _divergence(plan.sum(1), problem.marginal_b)
+    penalty = unbalanced.penalties(problem, settings, plan, _divergence)
     value = node + settings.epsilon * entropy + penalty
     return Objective(value, node, torch.zeros_like(node), entropy)
 

@@ -5,8 +5,8 @@ with a vector, and the gradients of both. Gradients are closed forms of the plan
 (:func:`edge_term`), so no step of a solver is recorded.
 
 Edge costs are C = S or C = 1 - S. Terms of one index change Sinkhorn's potentials and not the plan,
-so the solvers multiply with ``sign`` * S. Cost per item of a product with L columns, memory and
-multiply-adds: dense T^2 and T^2 L; factored T D and 2 T D L; temporal T and about T L log T.
+so the solvers multiply with ``sign`` * S. Memory and multiply-adds of a product with L columns:
+dense T^2 and T^2 L; factored T D and 2 T D L; temporal T and about T L log T.
 """
 
 from math import comb
@@ -19,17 +19,14 @@ from torch.nn.functional import pad
 
 
 class Edges:
-    """Edge costs of a batch of graphs; base class.
-
-    Plans and marginals that multiply them are zero on padding.
+    """Edge costs of a batch of graphs; base class. Factors of products are zero on padding.
 
     Attributes:
       values: tensor that defines the edges, of their type and device.
       parameter: tensor that receives gradients, or None.
-      sign: 1 if C = S, -1 if C = 1 - S.
     """
 
-    sign = -1.0
+    sign = -1.0  # 1 if C = S, -1 if C = 1 - S
 
     def __init__(self, values: Tensor, parameter: Tensor | None):
         self.values, self.parameter = values, parameter
@@ -72,17 +69,21 @@ class Edges:
     def pullback(self, weights: Tensor | None, left: Tensor, right: Tensor) -> Any:
         """Gradient of energy(weights) + <left C, right> with respect to ``parameter``.
 
-        Args:
-          weights: (N, T); None: without the energy.
-          left, right: (N, K, T).
+        ``weights``: (N, T), None: without the energy; ``left``, ``right``: (N, K, T).
         """
         return None
 
-    def dense(self) -> Tensor:
-        """C, (N, T, T)."""
+    def similarity(self) -> Tensor:
+        """S, (N, T, T)."""
+        if self.matrix is not None:
+            return self.matrix
         count, size = self.shape
         eye = torch.eye(size, dtype=self.values.dtype, device=self.values.device)
-        return self.product(eye.expand(count, size, size))
+        return self.multiply(eye.expand(count, size, size))
+
+    def dense(self) -> Tensor:
+        """C, (N, T, T)."""
+        return self.similarity() if self.sign > 0 else 1 - self.similarity()
 
 
 class DenseEdges(Edges):
@@ -114,10 +115,11 @@ class CosineEdges(Edges):
     """Cosine distances 1 - cos(x_i, x_j) within a graph (GM-OT, arXiv 2505.13079, Eq. 10).
 
     The cosines are computed once per solve where T <= 2 D. Longer sequences are multiplied through
-    their factors, without any T x T matrix.
+    their factors, without any T x T matrix. ``units``: (N, T, D) unit vectors, or zero vectors,
+    whose cosine with all others is 0.
 
-    Args:
-      units: (N, T, D) unit vectors, or zero vectors, whose cosine with all others is 0.
+    Raises:
+      ValueError: wrong shape or type.
     """
 
     def __init__(self, units: Tensor):
@@ -191,14 +193,12 @@ class CosineEdges(Edges):
 class TemporalEdges(Edges):
     """Distances in time, 1 - exp(-|i - j| / (width * length)), without any T x T matrix.
 
-    1 - adjacency rather than adjacency: Gromov-Wasserstein costs are the same for C and 1 - C, and
-    distances combine with cosine edges.
+    Distances, as cosine edges; Gromov-Wasserstein costs are the same for the adjacencies 1 - C.
 
     Args:
       lengths: (N,) sequence lengths.
       size: T of the padded batch.
       width: relative to the length of the sequence.
-      dtype: of the computation.
     Raises:
       ValueError: ``width`` is not a finite positive number.
     """

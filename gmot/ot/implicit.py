@@ -54,12 +54,11 @@ class _ImplicitPlan(torch.autograd.Function):
             moved = _adjoint(tangent, gradient, moved, ctx.problem, settings)
             weight = 4 * settings.edge_weight / settings.epsilon
             edges_a, edges_b = ctx.problem.edges
-            upright, moved_upright = plan.transpose(1, 2), moved.transpose(1, 2)
             if ctx.needs_input_grad[1]:
                 other = edges_b.product(plan).transpose(1, 2)
-                gradients[0] = edges_a.pullback(None, weight * other, moved_upright)
+                gradients[0] = edges_a.pullback(None, weight * other, moved.transpose(1, 2))
             if ctx.needs_input_grad[2]:
-                other = edges_a.product(upright).transpose(1, 2)
+                other = edges_a.product(plan.transpose(1, 2)).transpose(1, 2)
                 gradients[1] = edges_b.pullback(None, weight * other, moved)
         node_gradient = moved * ((settings.edge_weight - 1) / settings.epsilon)
         return (node_gradient, *gradients, None, None, None)

@@ -45,14 +45,12 @@ def newton_start(problem: Problem, settings: Settings, max_steps: int) -> Tensor
 def newton_potentials(
     kernel: Tensor, marginals: Marginals, max_steps: int, tolerance: float
 ) -> Tensor:
-    """Column potentials near the solution.
+    """Column potentials (N, L) near the solution, in units of epsilon, -inf on padding.
 
     Args:
       kernel: (N, L, T), -cost / epsilon, finite (padding included).
-      max_steps: maximum number of evaluations of the semi-dual.
+      max_steps: evaluations of the semi-dual, at most.
       tolerance: gradient (L1) at which an item has converged.
-    Returns:
-      (N, L) psi in units of epsilon, -inf on padding.
     """
     if kernel.size(1) > kernel.size(2):  # the Hessian is that of the shorter side
         swapped = kernel.transpose(1, 2).contiguous()
@@ -113,7 +111,7 @@ def _evaluate(kernel: Tensor, marginals: Marginals, psi: Tensor) -> tuple[Tensor
         dual = dual + (a * phi.masked_fill(a == 0, 0)).double().sum(1)
     else:
         dual = dual - rows.double().sum(1) / (1 - power_a)
-    return (dual.unsqueeze(1), gradient.abs().sum(1, keepdim=True), step.to(b.dtype))
+    return dual.unsqueeze(1), gradient.abs().sum(1, keepdim=True), step.to(b.dtype)
 
 
 def _newton_step(marginals: Marginals, plan: Tensor, goal: Tensor, gradient: Tensor) -> Tensor:

@@ -15,21 +15,14 @@ _RELATIVE_SLACK = 1e-3
 
 @dataclass(frozen=True)
 class Problem:
-    """Validated batch of problems, float32 or float64.
+    """Validated batch of problems, float32 or float64, zero on padding."""
 
-    Attributes:
-      node_cost: (N, T, L), zero on padding.
-      marginal_a, marginal_b: (N, T) and (N, L), detached, zero on padding.
-      edges_a, edges_b: of T and L nodes, zero on padding; None: transport without edges.
-      is_single: one problem was given, without a batch dimension.
-    """
-
-    node_cost: Tensor
-    marginal_a: Tensor
-    marginal_b: Tensor
-    edges_a: Edges | None = None
-    edges_b: Edges | None = None
-    is_single: bool = False
+    node_cost: Tensor  # (N, T, L)
+    marginal_a: Tensor  # (N, T), detached
+    marginal_b: Tensor  # (N, L)
+    edges_a: Edges | None = None  # of T nodes; None: transport without edges
+    edges_b: Edges | None = None  # of L nodes
+    is_single: bool = False  # one problem was given, without a batch dimension
 
     @property
     def edges(self) -> tuple[Edges, Edges]:
@@ -48,10 +41,8 @@ class Problem:
 class Settings:
     """Objective and stopping rules; see the arguments of the public functions.
 
-    Attributes:
-      edge_weight: 0 for Sinkhorn.
-      max_outer: 1 for Sinkhorn.
-      max_inner: Sinkhorn iterations per outer step.
+    Sinkhorn: ``edge_weight`` 0, ``max_outer`` 1.
+
     Raises:
       ValueError: naming the argument that is out of range.
     """
@@ -101,11 +92,9 @@ class Checks:
 
     def raise_if_any(self) -> None:
         """Raises ValueError with the first bad item of the first failed condition."""
-        if not bool(torch.stack([bad for bad, _ in self._found]).any()):
-            return
-        for bad, message in self._found:
-            if bool(bad.any()):
-                raise ValueError(message.format(item=int(bad.nonzero()[0, 0])))
+        if bool(torch.stack([bad for bad, _ in self._found]).any()):
+            bad, message = next(found for found in self._found if bool(found[0].any()))
+            raise ValueError(message.format(item=int(bad.nonzero()[0, 0])))
 
 
 def no_autocast(device: torch.device) -> Any:
@@ -118,6 +107,11 @@ def no_autocast(device: torch.device) -> Any:
 def length_mask(lengths: Tensor, size: int) -> Tensor:
     """(N, size) bool, true at valid positions."""
     return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
+
+
+def ends(marginal: Tensor) -> Tensor:
+    """(N,) int64, one more than the last position with mass."""
+    return ((marginal > 0) * torch.arange(1, marginal.size(1) + 1, device=marginal.device)).amax(1)
 
 
 def uniform_marginal(lengths: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -154,8 +148,8 @@ def make_problem(
     marginal_b: Any = None,
     lengths_a: Any = None,
     lengths_b: Any = None,
-    *,
     cost_name: str = "node_cost",
+    *,
     balanced: bool = True,
 ) -> Problem:
     """Validate the arguments of :func:`gmot.ot.fused_gromov_wasserstein`.
@@ -170,9 +164,9 @@ def make_problem(
     """
     reader = _Reader(node_cost, cost_name, lengths_a, lengths_b)
     cost = reader.tensor(node_cost, cost_name, 0, 1)
-    both = edges_a is not None
-    edges_a = reader.edges(edges_a, "edges_a", 0) if both else None
-    edges_b = reader.edges(edges_b, "edges_b", 1) if both else None
+    if edges_a is not None:
+        edges_a = reader.edges(edges_a, "edges_a", 0)
+        edges_b = reader.edges(edges_b, "edges_b", 1)
     a = reader.marginal(marginal_a, "marginal_a", 0)
     b = reader.marginal(marginal_b, "marginal_b", 1)
     if balanced:
@@ -201,17 +195,14 @@ class _Reader:
         self.is_padded = lengths_a is not None or lengths_b is not None
         self.count = 1 if self.is_single else shape[0]
         self.checks = Checks()
-        self.lengths: list[Tensor] = []
-        self.masks: list[Tensor] = []
-        for name, lengths, size in (
-            ("lengths_a", lengths_a, shape[-2]),
-            ("lengths_b", lengths_b, shape[-1]),
-        ):
-            if self.is_single and lengths is not None:
-                lengths = torch.as_tensor(lengths).reshape(-1)
-            checked = check_lengths(lengths, name, self.count, size, self.device, self.checks)
-            self.lengths.append(checked)
-            self.masks.append(length_mask(checked, size))
+        lengths = [lengths_a, lengths_b]
+        if self.is_single:
+            lengths = [x if x is None else torch.as_tensor(x).reshape(-1) for x in lengths]
+        self.lengths = [
+            check_lengths(x, name, self.count, size, self.device, self.checks)
+            for x, name, size in zip(lengths, ("lengths_a", "lengths_b"), shape[-2:])
+        ]
+        self.masks = [length_mask(x, size) for x, size in zip(self.lengths, shape[-2:])]
 
     def tensor(self, value: Any, name: str, *sides: int) -> Tensor:
         """``sides``: 0 (a) or 1 (b) of each dimension after the batch."""

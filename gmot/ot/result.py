@@ -13,17 +13,11 @@ from gmot.ot.problem import no_autocast
 
 
 class Solution(NamedTuple):
-    """Plan of a backend.
+    """Plan of a backend; fields of :class:`TransportResult`."""
 
-    Attributes:
-      plan: (N, T, L), contiguous, zero on padding.
-      error: (N,) marginal error, see :class:`TransportResult`.
-      iterations: (N,) int64: outer steps; Sinkhorn iterations if ``max_outer`` is 1.
-    """
-
-    plan: Tensor
+    plan: Tensor  # contiguous
     error: Tensor
-    iterations: Tensor
+    iterations: Tensor  # outer steps; Sinkhorn iterations if ``max_outer`` is 1
 
 
 class Objective(NamedTuple):
@@ -39,9 +33,8 @@ class Objective(NamedTuple):
 class TransportResult:
     """Plans of a batch, their objective, and the accuracy of the solve.
 
-    For a single problem without a batch dimension, the fields have none either. The objective costs
-    about one outer step, so it is computed on first access: in the gradient mode of the solve,
-    without autocast.
+    The fields of a single problem have no batch dimension. The objective costs about one outer
+    step, so it is computed on first access: in the gradient mode of the solve, without autocast.
 
     Attributes:
       plan: (N, T, L), exactly zero on padding. Detached, unless ``plan_gradient`` says otherwise.
@@ -67,9 +60,8 @@ class TransportResult:
     def value(self) -> Tensor:
         """(N,) minimised objective F_eps at ``plan``.
 
-        (1 - edge_weight) * node + edge_weight * edge + epsilon * entropy for fused
-        Gromov-Wasserstein, node + epsilon * entropy for Sinkhorn; plus the KL penalties if
-        unbalanced. Its gradient is the envelope gradient: the plan is constant.
+        (1 - edge_weight) * node + edge_weight * edge + epsilon * entropy (Sinkhorn: edge_weight
+        0), plus the KL penalties. Its gradient is the envelope gradient: the plan is constant.
         """
         return self._terms.value
 
@@ -95,16 +87,6 @@ class TransportResult:
         """
         return self._terms.entropy
 
-    def unbatched(self) -> "TransportResult":
-        """The only item of a batch of one, without the batch dimension."""
-        return TransportResult(
-            self.plan[0],
-            self.marginal_error[0],
-            self.iterations[0],
-            lambda: Objective(*(term[0] for term in self._terms)),
-            self.with_gradient,
-        )
-
 
 def fused_objective(
     node_cost: Tensor,
@@ -116,11 +98,7 @@ def fused_objective(
     entropy: Tensor | None = None,
     penalty: Tensor | float = 0.0,
 ) -> Objective:
-    """Objective of fused Gromov-Wasserstein at a constant plan (N, T, L).
-
-    Args:
-      entropy, penalty: (N,), of unbalanced transport; ``entropy`` None: sum P log P.
-    """
+    """Objective at a constant plan (N, T, L); entropy and penalty (N,) of unbalanced transport."""
     plan = plan.detach()
     node = (node_cost * plan).sum((1, 2))
     edge = edge_term(edges_a, edges_b, plan)

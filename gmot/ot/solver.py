@@ -14,6 +14,7 @@ exp(phi_i + psi_j + kernel_ij). Matrices are transposed, (N, L, T): CPUs are fas
 side last.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -44,48 +45,35 @@ def solve(problem: Problem, settings: Settings, psi: Tensor | None = None) -> So
     marginals = Marginals.make(problem, settings)
     inside = (b > 0).unsqueeze(2) & (a > 0).unsqueeze(1)
     plan = b.unsqueeze(2) * a.unsqueeze(1) / a.sum(1)[:, None, None]
-    psi = marginals.start() if psi is None else psi
+    if psi is None:
+        psi = torch.zeros_like(b).masked_fill(b == 0, -float("inf"))
     node_kernel = problem.node_cost.transpose(1, 2).contiguous() * (
         (settings.edge_weight - 1) / settings.epsilon
     )
+    state = Scaling.start(plan, torch.zeros_like(a), psi)
     log_plan = torch.zeros_like(plan)  # up to terms of one index
-    error = torch.zeros_like(a[:, 0])
-    active = torch.ones_like(a[:, 0], dtype=torch.bool)
-    iterations = torch.zeros_like(a[:, 0], dtype=torch.int64)
+    active = torch.ones_like(state.error, dtype=torch.bool)
     for _ in range(settings.max_outer):
         kernel = node_kernel
         if settings.edge_weight > 0:
-            kernel = kernel + edge_kernel(problem, settings, plan)
+            # 4 w C1 P C2 / epsilon, up to terms of one index; transposed as all others.
+            edges_a, edges_b = problem.edges
+            product = edges_b.multiply(state.plan.transpose(1, 2)).transpose(1, 2)
+            kernel = kernel + edges_a.multiply(product) * edge_gain(problem, settings)
         if settings.proximal:
             # psi then holds the last step's increment, a good start for this one's.
             kernel = kernel + log_plan
-        new = scale(kernel, marginals, psi, settings.max_inner, settings.marginal_tolerance)
+        new = scale(kernel, marginals, state.psi, settings.max_inner, settings.marginal_tolerance)
         if settings.max_outer == 1:
-            plan, error, iterations = new.plan, new.error, new.iterations
+            state = new
             break
-        with torch.no_grad():
-            change = (new.plan - plan).abs().sum((1, 2))
-            error = torch.where(active, new.error, error)
-        # Items that have stopped are computed with the others, and the result is discarded.
-        plan = torch.where(active[:, None, None], new.plan, plan)
-        psi = torch.where(active[:, None], new.psi, psi)
         if settings.proximal:
             log_plan = kernel + new.phi.unsqueeze(1) + new.psi.unsqueeze(2)
             log_plan = log_plan.masked_fill(~inside, 0)
-        iterations = iterations + active
-        moving = (change > settings.tolerance) | (new.error > settings.marginal_tolerance)
-        active = active & moving
+        state, active = outer_step(settings, active, new, state)
         if a.device.type == "cpu" and not bool(active.any()):
             break
-    return Solution(plan.transpose(1, 2).contiguous(), error, iterations)
-
-
-def edge_kernel(problem: Problem, settings: Settings, plan: Tensor) -> Tensor:
-    """4 w C1 P C2 / epsilon, up to terms of one index, of a transposed plan (N, L, T)."""
-    edges_a, edges_b = problem.edges
-    product = edges_b.multiply(plan.transpose(1, 2)).transpose(1, 2)
-    product = edges_a.multiply(product)
-    return product * edge_gain(problem, settings)
+    return Solution(state.plan.transpose(1, 2).contiguous(), state.error, state.iterations)
 
 
 def edge_gain(problem: Problem, settings: Settings) -> float:
@@ -97,19 +85,13 @@ def edge_gain(problem: Problem, settings: Settings) -> float:
 
 
 class Marginals(NamedTuple):
-    """Marginals of the plan.
+    """Marginals of the plan."""
 
-    Attributes:
-      a, b: (N, T), (N, L), zero on padding.
-      log_a, log_b: their logarithms, -inf on padding.
-      power_a, power_b: exponents reach / (reach + epsilon) of the scaling; 1: balanced.
-    """
-
-    a: Tensor
-    b: Tensor
-    log_a: Tensor
+    a: Tensor  # (N, T), zero on padding
+    b: Tensor  # (N, L)
+    log_a: Tensor  # -inf on padding
     log_b: Tensor
-    power_a: float
+    power_a: float  # exponent reach / (reach + epsilon) of the scaling; 1: balanced
     power_b: float
 
     @classmethod
@@ -126,10 +108,6 @@ class Marginals(NamedTuple):
         a, b, log_a, log_b, power_a, power_b = self
         return Marginals(b, a, log_b, log_a, power_b, power_a)
 
-    def start(self) -> Tensor:
-        """(N, L) psi = 0, -inf on padding."""
-        return torch.zeros_like(self.b).masked_fill(self.b == 0, -float("inf"))
-
     def error(self, plan: Tensor, phi: Tensor, psi: Tensor) -> Tensor:
         """(N,) L1 distance of the marginals of a transposed plan to the optimal ones."""
         rows = plan.sum(1) - _optimal(self.a, phi, self.power_a)
@@ -138,20 +116,34 @@ class Marginals(NamedTuple):
 
 
 class Scaling(NamedTuple):
-    """State of Sinkhorn's algorithm.
+    """State of Sinkhorn's algorithm."""
 
-    Attributes:
-      plan: (N, L, T), transposed.
-      phi, psi: (N, T), (N, L) potentials over epsilon, -inf on padding.
-      error: (N,) marginal error.
-      iterations: (N,) int64.
-    """
+    plan: Tensor  # (N, L, T), transposed
+    phi: Tensor  # (N, T) potential over epsilon, -inf on padding
+    psi: Tensor  # (N, L)
+    error: Tensor  # (N,) marginal error
+    iterations: Tensor  # (N,) int64
 
-    plan: Tensor
-    phi: Tensor
-    psi: Tensor
-    error: Tensor
-    iterations: Tensor
+    @staticmethod
+    def start(plan: Tensor, phi: Tensor, psi: Tensor) -> "Scaling":
+        """State before the first iteration."""
+        error = torch.zeros_like(phi[:, 0])
+        return Scaling(plan, phi, psi, error, torch.zeros_like(error, dtype=torch.int64))
+
+
+def select(active: Tensor, new: Sequence[Tensor], old: Sequence[Tensor]) -> list[Tensor]:
+    """``new`` where ``active`` (N,), else ``old``: items that have stopped keep their values."""
+    return [torch.where(active.view(-1, *[1] * (x.dim() - 1)), x, y) for x, y in zip(new, old)]
+
+
+def outer_step(
+    settings: Settings, active: Tensor, new: Scaling, old: Scaling
+) -> tuple[Scaling, Tensor]:
+    """State after an outer step, and the items that are still active."""
+    change = (new.plan - old.plan).detach().abs().sum((1, 2))
+    moving = (change > settings.tolerance) | (new.error > settings.marginal_tolerance)
+    state = Scaling(*select(active, new._replace(iterations=old.iterations + 1), old))
+    return state, active & moving
 
 
 def scale(
@@ -159,10 +151,8 @@ def scale(
 ) -> Scaling:
     """Sinkhorn's iterations, each of which scales rows, then columns.
 
-    Args:
-      kernel: (N, L, T), -cost / epsilon, finite (padding included).
-      psi: (N, L) column potentials to start from, -inf on padding.
-      tolerance: marginal error at which an item stops; it is then frozen.
+    ``kernel``: (N, L, T), -cost / epsilon, finite (padding included). ``psi``: (N, L), the start,
+    -inf on padding. Items stop at the marginal error ``tolerance``.
     """
     state = _block(kernel, marginals, psi, min(_BLOCK, max_iterations))
     running = state.error > tolerance
@@ -171,13 +161,8 @@ def scale(
         if kernel.device.type == "cpu" and not bool(running.any()):
             break
         new = _block(kernel, marginals, state.psi, min(_BLOCK, max_iterations - done))
-        state = Scaling(
-            plan=torch.where(running[:, None, None], new.plan, state.plan),
-            phi=torch.where(running[:, None], new.phi, state.phi),
-            psi=torch.where(running[:, None], new.psi, state.psi),
-            error=torch.where(running, new.error, state.error),
-            iterations=state.iterations + running * new.iterations,
-        )
+        new = new._replace(iterations=state.iterations + new.iterations)
+        state = Scaling(*select(running, new, state))
         running = running & (state.error > tolerance)
     return state
 

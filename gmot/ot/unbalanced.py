@@ -25,6 +25,7 @@ Proximal steps replace KL(P || a b^T) by KL(P || P_old); the mass is then the be
 entropy.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -32,7 +33,7 @@ from torch import Tensor
 
 from gmot.ot.problem import Problem, Settings
 from gmot.ot.result import Objective, Solution, fused_objective
-from gmot.ot.solver import exponential
+from gmot.ot.solver import exponential, select
 
 # Largest change of log(mass) per outer step.
 _LARGEST_MASS_STEP = 1.0
@@ -41,25 +42,17 @@ _LOWEST_LOG_MASS = -20.0
 
 
 class _Shape(NamedTuple):
-    """Plan of mass 1.
+    """Plan of mass 1."""
 
-    Attributes:
-      log_plan: (N, T, L), -inf where there is no mass.
-      psi: (N, L) column potential over epsilon, the start of the next solve.
-      error: (N,) L1 distance of the marginals to the optimal ones.
-    """
-
-    log_plan: Tensor
-    psi: Tensor
-    error: Tensor
+    log_plan: Tensor  # (N, T, L), -inf where there is no mass
+    psi: Tensor  # (N, L) column potential over epsilon, the start of the next solve
+    error: Tensor  # (N,) L1 distance of the marginals to the optimal ones
 
 
 def relative_entropy(x: Tensor, *factors: Tensor) -> Tensor:
     """(N,) sum x log (x / y); x is zero where y is.
 
-    Args:
-      x: (N, T) or (N, T, L).
-      factors: y (N, T), or a (N, T) and b (N, L) with y = a b^T.
+    ``factors``: y (N, T), or a (N, T) and b (N, L) with y = a b^T.
     """
     total = torch.xlogy(x, x).flatten(1).sum(1)
     for factor, marginal in zip(factors, (x,) if x.dim() == 2 else (x.sum(2), x.sum(1))):
@@ -75,16 +68,26 @@ def product_divergence(x: Tensor, *factors: Tensor) -> Tensor:
     return 2 * mass_x * relative_entropy(x, *factors) - mass_x.square() + mass_y.square()
 
 
+def penalties(
+    problem: Problem,
+    settings: Settings,
+    plan: Tensor,
+    divergence: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor | float:
+    """(N,) reaches times divergences of the plan's marginals from the given ones."""
+    sides = (
+        (settings.reach_a, plan.sum(2), problem.marginal_a),
+        (settings.reach_b, plan.sum(1), problem.marginal_b),
+    )
+    return sum(reach * divergence(x, y) for reach, x, y in sides if reach is not None)
+
+
 def objective(problem: Problem, settings: Settings, plan: Tensor) -> Objective:
     """F_eps, with the entropy H and the penalties, at a constant plan."""
     a, b = problem.marginal_a, problem.marginal_b
     entropy = product_divergence(plan, a, b) / 2
     entropy = entropy + torch.xlogy(a, a).sum(1) + torch.xlogy(b, b).sum(1)
-    penalty = torch.zeros_like(entropy)
-    if settings.reach_a is not None:
-        penalty = penalty + settings.reach_a / 2 * product_divergence(plan.sum(2), a)
-    if settings.reach_b is not None:
-        penalty = penalty + settings.reach_b / 2 * product_divergence(plan.sum(1), b)
+    penalty = penalties(problem, settings, plan, product_divergence) / 2
     weights = settings.edge_weight, settings.epsilon
     return fused_objective(problem.node_cost, *problem.edges, plan, *weights, entropy, penalty)
 
@@ -117,9 +120,8 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         new_log_mass = log_mass
         if not is_fixed:
             new_log_mass = _mass_step(log_mass, *_ray(problem, settings, p, edge_cost))
-        cost = (
-            problem.node_cost * ((1 - settings.edge_weight) * (-new_log_mass).exp())[:, None, None]
-        )
+        node_weight = (1 - settings.edge_weight) * (-new_log_mass).exp()
+        cost = problem.node_cost * node_weight[:, None, None]
         if edge_cost is not None:
             cost = cost + 2 * settings.edge_weight * edge_cost
         base = shape.log_plan.masked_fill(~inside, 0) if settings.proximal else log_reference
@@ -131,13 +133,10 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         new = new._replace(error=new.error.masked_fill(empty, 0))
         change = (new_plan - plan).detach().abs().sum((1, 2))
         # Items that have stopped are computed with the others, and the result is discarded.
-        plan = torch.where(active[:, None, None], new_plan, plan)
-        log_mass = torch.where(active, new_log_mass, log_mass)
-        shape = _Shape(
-            torch.where(active[:, None, None], new.log_plan, shape.log_plan),
-            torch.where(active[:, None], new.psi, shape.psi),
-            torch.where(active, new.error, shape.error),
+        plan, log_mass, *parts = select(
+            active, (new_plan, new_log_mass, *new), (plan, log_mass, *shape)
         )
+        shape = _Shape(*parts)
         iterations = iterations + active
         moving = (change > settings.tolerance) | (new.error > settings.marginal_tolerance)
         active = active & (moving | falling) & ~empty
@@ -192,10 +191,7 @@ def _mass_step(log_mass: Tensor, linear: Tensor, quadratic: Tensor, strength: fl
 def _scale(
     kernel: Tensor, problem: Problem, settings: Settings, psi: Tensor, mass: Tensor
 ) -> _Shape:
-    """Minimiser of the inner problem, divided by its mass: Sinkhorn in the log domain.
-
-    The marginal error is that of a plan of mass ``mass`` (N,).
-    """
+    """Minimiser of the inner problem, of mass 1; its error is for ``mass`` (N,). Log domain."""
     a, b = problem.marginal_a, problem.marginal_b
     power_a, power_b = settings.powers
     log_a, log_b = a.log(), b.log()
@@ -211,11 +207,9 @@ def _scale(
         absorbed = new_phi.masked_fill(a == 0, 0) * ((1 - power_a) / power_a)
         found, asked = torch.softmax(new_phi + new_rows, 1), torch.softmax(log_a - absorbed, 1)
         new_error = (mass * (found - asked).abs().sum(1)).detach()
-        phi, psi, rows = (
-            torch.where(active[:, None], new, old)
-            for new, old in ((new_phi, phi), (new_psi, psi), (new_rows, rows))
+        phi, psi, rows, error = select(
+            active, (new_phi, new_psi, new_rows, new_error), (phi, psi, rows, error)
         )
-        error = torch.where(active, new_error, error)
         active = active & (error > settings.marginal_tolerance)
         if a.device.type == "cpu" and not bool(active.any()):
             break

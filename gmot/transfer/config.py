@@ -1,6 +1,7 @@
 """Configuration of the knowledge transfer, in the papers' symbols."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from gmot.common import PathLike
@@ -14,35 +15,25 @@ def solver_convention(alpha: float, beta: float) -> tuple[float, float]:
 
       P <- argmin <(1 - alpha) M + alpha D (x) P_old, P> + beta KL(P || P_old),
 
-    where the true gradient of (1 - a) <M, P> + a <D (x) P, P>, which the solver
-    uses, is (1 - a) M + 2 a D (x) P. With c = 2 / (2 - alpha),
+    where the solver's gradient is that of (1 - a) <M, P> + a <D (x) P, P>: (1 - a) M + 2 a D (x) P.
+    With c = 2 / (2 - alpha),
 
       a = alpha / (2 - alpha) = c alpha / 2,    epsilon = c beta,    1 - a = c (1 - alpha),
 
-    every step of the solver is c times the paper's, cost and beta alike, so it has the same
-    minimiser: the plans are the paper's, step by step, and M (positional cost included) stays
-    as it is. The same holds for "projected_gradient" with -beta H(P) in place of KL.
+    every step of the solver is c times the paper's, M with its positional cost included, so the
+    plans are the paper's, step by step. The same holds for "projected_gradient" with -beta H(P) in
+    place of KL. Without edges (alpha = 0): 0 and beta.
 
     Values differ: the solver's F_eps is c ((1 - alpha) node + alpha/2 edge + beta entropy), the
-    objective that Eq. 13-14 descend; the paper reports Eq. 12, (1 - alpha) node + alpha edge.
-    ``transport_loss`` returns the latter, made from the same parts.
+    objective that Eq. 13-14 descend; the paper reports Eq. 12, (1 - alpha) node + alpha edge, and
+    so does ``transport_loss``.
 
     KL penalties on the marginals together with edges are in none of the papers. Ours add UOT's
-    (arXiv 2509.05609, Eq. 5) to the step,
-
-      + reach_a KL(P 1 || a) + reach_b KL(P^T 1 || b),
-
-    so the solver's reach is c reach and the exponent reach / (reach + beta) stays UOT's. The
-    edge term is quadratic in P, hence so are its divergences (unbalanced Gromov-Wasserstein): at a
-    mass m of P_old the step has m beta and m reach; at mass 1 it is the above. At alpha = 0 the
-    penalties are UOT's own, linear in P: for reaches that move mass, alpha -> 0 does not
-    come to the losses at 0.
-
-    Args:
-      alpha: the paper's weight of the edges, in [0, 1].
-      beta: the paper's entropic or proximal coefficient.
-    Returns:
-      alpha and epsilon of the solver. Without edges (alpha = 0): 0 and beta.
+    (arXiv 2509.05609, Eq. 5) to the step, + reach_a KL(P 1 || a) + reach_b KL(P^T 1 || b), so the
+    solver's reach is c reach and the exponent reach / (reach + beta) stays UOT's. The edge term is
+    quadratic in P, hence so are its divergences (unbalanced Gromov-Wasserstein): at a mass m of
+    P_old the step has m beta and m reach. At alpha = 0 the penalties are UOT's own, linear in P:
+    for reaches that move mass, alpha -> 0 does not come to the losses at 0.
     """
     return alpha / (2 - alpha), 2 * beta / (2 - alpha)
 
@@ -116,30 +107,21 @@ class TransferConfig:
     def __post_init__(self) -> None:
         check_choices(self)
         check_range(self, 0, 1, "alpha", "ctc_weight")
-        infinity = float("inf")
-        check_range(self, 0, infinity, "rho", "adapter_scale", "tolerance")
-        check_range(self, 0, infinity, "newton_steps", "block_step")
+        check_range(self, 0, inf, "rho", "adapter_scale", "tolerance", "newton_steps", "block_step")
         check_positive(self, "beta", "reach_a", "reach_b")
-        check_range(self, 1, infinity, "max_outer", "max_inner")
-        check_range(self, 1, infinity, "cross_modal_layers", "sinkhorn_iterations")
+        check_range(self, 1, inf, "max_outer", "max_inner")
+        check_range(self, 1, inf, "cross_modal_layers", "sinkhorn_iterations")
         edges, proximal = self.alpha > 0, self.method == "proximal"
-        check(
-            self, not (edges and self.entropy_in_value), "entropy_in_value", "false with alpha > 0"
-        )
+        valid = not (edges and self.entropy_in_value)
+        check(self, valid, "entropy_in_value", "false with alpha > 0")
         unbalanced = self.reach_a is not None or self.reach_b is not None
-        check(
-            self,
-            edges or not (unbalanced and proximal) or self.max_outer == 1,
-            "method",
-            "projected_gradient or max_outer 1 for penalties without edges (one Sinkhorn)",
-        )
+        valid = edges or not (unbalanced and proximal) or self.max_outer == 1
+        expected = "projected_gradient or max_outer 1 for penalties without edges (one Sinkhorn)"
+        check(self, valid, "method", expected)
         balanced = self.learns_from_teacher and self.objective == "transport" and not unbalanced
-        check(
-            self,
-            not self.final_sinkhorn or (balanced and proximal),
-            "final_sinkhorn",
-            "false, except for balanced transport by the proximal method",
-        )
+        valid = not self.final_sinkhorn or (balanced and proximal)
+        expected = "false, except for balanced transport by the proximal method"
+        check(self, valid, "final_sinkhorn", expected)
 
     @classmethod
     def load(cls, path: PathLike) -> "TransferConfig":

@@ -12,7 +12,7 @@ papers (as written, Eq. 10 grows with the number of frames).
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,26 +65,10 @@ def sinkhorn_attention(
     return (kernel + rows + columns).exp()
 
 
-class Matching(NamedTuple):
-    """Output of a layer of the encoder.
-
-    Attributes:
-      tokens: (N, L, D) Z_i.
-      gamma: (N, L, T) attention weights.
-      cost: (N, L, T) their cost.
-    """
-
-    tokens: Tensor
-    gamma: Tensor
-    cost: Tensor
-
-
 class CrossModalLayer(nn.Module):
     """Sinkhorn attention to the frames and a linear layer, each with residual and norm (Eq. 4, 5).
 
-    Args:
-      width: D.
-      epsilon, iterations: temperature and iterations (two normalisations each) of the attention.
+    ``epsilon``: temperature; ``iterations``: of two normalisations each.
     """
 
     def __init__(self, width: int, epsilon: float, iterations: int):
@@ -96,22 +80,21 @@ class CrossModalLayer(nn.Module):
 
     def forward(
         self, z: Tensor, h: Tensor, units: Tensor, token_mask: Tensor, frame_mask: Tensor
-    ) -> Matching:
-        """z (N, L, D), h (N, T, D) and its unit vectors, masks True = valid."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """z (N, L, D), h (N, T, D) and its unit vectors, masks True = valid.
+
+        Returns Z_i (N, L, D), and the attention weights and their cost (N, L, T).
+        """
         cost = unit_distance(unit(z), units)
         gamma = sinkhorn_attention(cost, token_mask, frame_mask, self.epsilon, 2 * self.iterations)
         z = self.norm_attention(z + torch.bmm(gamma, h))  # Eq. 8
-        return Matching(self.norm_fc(z + self.fc(z)), gamma, cost)
+        return self.norm_fc(z + self.fc(z)), gamma, cost
 
 
 class CrossModalEncoder(nn.Module):
-    """Encoder of tokens and frames into the teacher's space (Eq. 3).
+    """Encoder of tokens and frames into the teacher's space (Eq. 3): M_t :class:`CrossModalLayer`.
 
-    Args:
-      vocab_size: CTC symbols; [CLS] and [SEP] are added.
-      width: D, width of the teacher's features.
-      num_layers: M_t.
-      epsilon, iterations: see :class:`CrossModalLayer`.
+    ``vocab_size``: CTC symbols; [CLS] and [SEP] are added.
     """
 
     def __init__(
@@ -132,14 +115,13 @@ class CrossModalEncoder(nn.Module):
 
     def forward(
         self, token_ids: Tensor, h: Tensor, token_mask: Tensor, frame_mask: Tensor
-    ) -> Matching:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Z_0 is the embedding plus positions; each layer reads the same frames.
 
         Args:
           token_ids: (N, L), of :meth:`token_ids`.
           h: (K N, T, D), the frames of K blocks one after the other.
-          token_mask: (K N, L), true within an utterance.
-          frame_mask: (K N, T), likewise.
+          token_mask, frame_mask: (K N, L), (K N, T), True = valid.
         Returns:
           Z_{M_t} with the coupling and cost of the last layer, each (K N, ...).
         """
@@ -148,9 +130,8 @@ class CrossModalEncoder(nn.Module):
         z = z.repeat(h.size(0) // z.size(0), 1, 1)
         units = unit(h)
         for layer in self.layers:
-            found = layer(z, h, units, token_mask, frame_mask)
-            z = found.tokens
-        return found
+            z, gamma, cost = layer(z, h, units, token_mask, frame_mask)
+        return z, gamma, cost
 
 
 def sinusoids(size: int, width: int, like: Tensor) -> Tensor:
@@ -162,24 +143,14 @@ def sinusoids(size: int, width: int, like: Tensor) -> Tensor:
 
 
 class CrossModalTransfer(nn.Module):
-    """HCM's losses, summed over blocks (Eq. 7, 10 and the sums of Eq. 16).
-
-    Args:
-      config: of the system.
-      vocab_size: symbols of the recogniser.
-      d_teacher: width of the teacher's features.
-    """
+    """HCM's losses, summed over blocks (Eq. 7, 10 and the sums of Eq. 16)."""
 
     def __init__(self, config: TransferConfig, vocab_size: int, d_teacher: int):
         super().__init__()
         self.config = config
-        self.encoder = CrossModalEncoder(
-            vocab_size,
-            d_teacher,
-            config.cross_modal_layers,
-            config.beta,  # of Eq. 11 and of Eq. 10: both are called alpha
-            config.sinkhorn_iterations,
-        )
+        # beta is the alpha of Eq. 11 and that of Eq. 10.
+        attention = (config.cross_modal_layers, config.beta, config.sinkhorn_iterations)
+        self.encoder = CrossModalEncoder(vocab_size, d_teacher, *attention)
 
     def layers(self, num_layers: int) -> tuple[int, ...]:
         """Conformer blocks whose frames are matched, counted from 1; always includes the last."""
@@ -211,65 +182,46 @@ class CrossModalTransfer(nn.Module):
         """
         count, utterances = len(blocks), z.size(0)
         h, z = check_features(torch.cat(tuple(blocks)), z.repeat(count, 1, 1))
-        h_lengths, z_lengths = self._lengths(h, h_lengths, z, z_lengths, labels, count)
+        h_lengths, z_lengths = _check_lengths(h, z, h_lengths, z_lengths, labels, utterances)
         ids = self.encoder.token_ids(labels, z.size(1), z.device)
-        token_mask, frame_mask = (
-            length_mask(z_lengths, z.size(1)),
-            length_mask(h_lengths, h.size(1)),
-        )
+        token_mask = length_mask(z_lengths, z.size(1))
+        frame_mask = length_mask(h_lengths, h.size(1))
         with no_autocast(h.device):
             tokens, gamma, cost = self.encoder(ids, h, token_mask, frame_mask)
-        every_token = self.config.alignment_tokens == "all"
-        alignment, alignment_mean = token_distances(tokens, z, z_lengths, every_token)
+        alignment = token_distances(tokens, z, z_lengths, self.config.alignment_tokens == "all")
 
         plan = gamma / gamma.sum((1, 2), keepdim=True)
         node = (plan * cost).sum((1, 2))
         # x log x without its infinite slope at 0, where padding lies.
         entropy = (plan * plan.clamp_min(torch.finfo(plan.dtype).tiny).log()).sum((1, 2))
         value = node + self.config.beta * entropy
-        error = (plan.sum(2) - uniform_marginal(z_lengths, z.size(1), plan.dtype)).abs().sum(1)
-        error = error + (
-            plan.sum(1) - uniform_marginal(h_lengths, h.size(1), plan.dtype)
-        ).abs().sum(1)
-        transport = value if self.config.entropy_in_value else node
+        rows = uniform_marginal(z_lengths, z.size(1), plan.dtype)
+        columns = uniform_marginal(h_lengths, h.size(1), plan.dtype)
+        error = (plan.sum(2) - rows).abs().sum(1) + (plan.sum(1) - columns).abs().sum(1)
+        parts = (value, node, torch.zeros_like(node), entropy)
+        last = Objective(*(x[-utterances:] for x in parts))
+        iterations = torch.full_like(h_lengths[-utterances:], self.config.sinkhorn_iterations)
+        plan, error = plan[-utterances:].detach().transpose(1, 2), error[-utterances:].detach()
+        result = TransportResult(plan, error, iterations, lambda: last)
+        losses = (*alignment, value if self.config.entropy_in_value else node)
+        summed, mean, transport = (x.view(count, utterances).sum(0) for x in losses)
+        return TransferLoss(summed, mean, transport, result)
 
-        def over_blocks(loss: Tensor) -> Tensor:
-            return loss.view(count, utterances).sum(0)
 
-        def last_block(quantity: Tensor) -> Tensor:
-            return quantity[-utterances:]
-
-        parts = Objective(value, node, torch.zeros_like(node), entropy)
-        result = TransportResult(
-            plan=last_block(plan).detach().transpose(1, 2),
-            marginal_error=last_block(error).detach(),
-            iterations=torch.full_like(last_block(h_lengths), self.config.sinkhorn_iterations),
-            objective=lambda: Objective(*(last_block(part) for part in parts)),
-        )
-        return TransferLoss(
-            over_blocks(alignment), over_blocks(alignment_mean), over_blocks(transport), result
-        )
-
-    def _lengths(
-        self,
-        h: Tensor,
-        h_lengths: Any,
-        z: Tensor,
-        z_lengths: Any,
-        labels: Sequence[Sequence[int]],
-        count: int,
-    ) -> tuple[Tensor, Tensor]:
-        """Frames and tokens of the utterances of all blocks, (K N,) each, checked."""
-        checks, utterances = Checks(), z.size(0) // count
-        h_lengths = check_lengths(h_lengths, "h_lengths", utterances, h.size(1), h.device, checks)
-        z_lengths = check_lengths(z_lengths, "z_lengths", utterances, z.size(1), z.device, checks)
-        expected = torch.tensor([len(ids) + 2 for ids in labels], device=z.device)
-        if expected.shape != z_lengths.shape:
-            raise ValueError(f"labels: of {len(labels)} utterances, expected {utterances}.")
-        checks.add(expected != z_lengths, "labels: item {item} has not two less than z_lengths.")
-        for name, x in (("blocks", h), ("z", z)):
-            bad = ~torch.isfinite(x.detach().square().sum((1, 2)))
-            bad = bad.view(count, utterances).any(0)
-            checks.add(bad, f"{name}: item {{item}} has NaN, infinite or huge values.")
-        checks.raise_if_any()
-        return h_lengths.repeat(count), z_lengths.repeat(count)
+def _check_lengths(
+    h: Tensor, z: Tensor, h_lengths: Any, z_lengths: Any, labels: Sequence[Any], utterances: int
+) -> tuple[Tensor, Tensor]:
+    """Frames and tokens of the utterances of all blocks, (K N,) each; checks all arguments."""
+    checks, count = Checks(), z.size(0) // utterances
+    h_lengths = check_lengths(h_lengths, "h_lengths", utterances, h.size(1), h.device, checks)
+    z_lengths = check_lengths(z_lengths, "z_lengths", utterances, z.size(1), z.device, checks)
+    expected = torch.tensor([len(ids) + 2 for ids in labels], device=z.device)
+    if expected.shape != z_lengths.shape:
+        raise ValueError(f"labels: of {len(labels)} utterances, expected {utterances}.")
+    checks.add(expected != z_lengths, "labels: item {item} has not two less than z_lengths.")
+    for name, x in (("blocks", h), ("z", z)):
+        bad = ~torch.isfinite(x.detach().square().sum((1, 2)))
+        bad = bad.view(count, utterances).any(0)
+        checks.add(bad, f"{name}: item {{item}} has NaN, infinite or huge values.")
+    checks.raise_if_any()
+    return h_lengths.repeat(count), z_lengths.repeat(count)

@@ -8,11 +8,12 @@ the proximal term:
   P_T <- T steps of Eq. 13
   P   <- argmin <(1 - alpha) M + alpha D (x) P_T, P> - beta H(P)
 
-The loop sharpens the plan with each step (without edges T steps are one Sinkhorn at beta / T); the
-last solve is at beta again and keeps only the edge cost at P_T.
+The loop sharpens the plan with each step; the last solve is at beta again and keeps only the edge
+cost at P_T.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,17 +34,10 @@ def final_sinkhorn(
     config: TransferConfig,
     solver: Mapping[str, Any],
 ) -> TransportResult:
-    """Solve Eq. 7 on the cost of Eq. 14.
+    """Solve Eq. 7 on the cost of Eq. 14, for P_T ``plan`` and M ``node_cost`` (N, T, L).
 
-    Args:
-      plan: (N, T, L) of the last proximal step, P_T, zero on padding.
-      node_cost: (N, T, L), M with the positional cost.
-      edges_a, edges_b: of both graphs.
-      config: of the system; its alpha and beta are the paper's.
-      solver: options that all solvers share: lengths, tolerance, plan_gradient, backend.
-    Returns:
-      The new plan. ``value`` is the objective of ``fused_gromov_wasserstein`` at it, in the
-      solver's convention, with the same gradients: the plan is held.
+    ``solver``: options that all solvers share: lengths, tolerance, plan_gradient, backend. The
+    objective at the new plan and its gradients are those of ``fused_gromov_wasserstein``.
     """
     unroll = solver["plan_gradient"] == "unroll"
     with torch.set_grad_enabled(unroll and torch.is_grad_enabled()), no_autocast(plan.device):
@@ -51,17 +45,7 @@ def final_sinkhorn(
         product = edges_b.product(plan)
         product = edges_a.product(product.transpose(1, 2)).transpose(1, 2)
         cost = (1 - config.alpha) * node_cost - 2 * config.alpha * product
-    found = sinkhorn(
-        cost,
-        epsilon=config.beta,
-        max_iterations=config.max_outer * config.max_inner,
-        **solver,
-    )
-
-    weights = config.solver_alpha, config.epsilon
-    return TransportResult(
-        found.plan,
-        found.marginal_error,
-        found.iterations,
-        lambda: fused_objective(node_cost, edges_a, edges_b, found.plan, *weights),
-    )
+    iterations = config.max_outer * config.max_inner
+    found = sinkhorn(cost, epsilon=config.beta, max_iterations=iterations, **solver)
+    arguments = (node_cost, edges_a, edges_b, found.plan, config.solver_alpha, config.epsilon)
+    return replace(found, objective=lambda: fused_objective(*arguments))

@@ -7,24 +7,23 @@ import torch
 from torch import Tensor
 
 from gmot.ot import TransportResult, fused_gromov_wasserstein, sinkhorn
+from gmot.ot.edges import CosineEdges, Edges, TemporalEdges
 from gmot.ot.problem import Checks, check_lengths, no_autocast
 from gmot.transfer.config import TransferConfig
 from gmot.transfer.final_sinkhorn import final_sinkhorn
-from gmot.transfer.sequence_graphs import make_edges, positional_cost, unit, unit_distance
+from gmot.transfer.sequence_graphs import positional_cost, unit, unit_distance
 
 
 @dataclass(frozen=True)
 class TransferLoss:
-    """Losses per utterance.
+    """Losses per utterance, (N,) each, and the solver's plan and values.
 
     Attributes:
-      alignment: (N,) Eq. 16, sum over the tokens between [CLS] and [SEP] (or over all tokens); 0
-        without tokens.
-      alignment_mean: (N,) mean over the tokens, in [0, 2] (HCM: sum over blocks).
-      transport: (N,) Eq. 12, (1 - alpha) node + alpha edge with the paper's alpha; with
-        ``entropy_in_value`` the objective of Sinkhorn. Entropy and penalties depend on the plan
-        alone, which is constant: they add no gradient.
-      result: plan and values of the solver.
+      alignment: Eq. 16, sum over the tokens (:func:`token_distances`).
+      alignment_mean: mean over the tokens, in [0, 2] (HCM: sum over blocks).
+      transport: Eq. 12, (1 - alpha) node + alpha edge with the paper's alpha; with
+        ``entropy_in_value`` the objective of Sinkhorn. The plan is constant: entropy and penalties
+        add no gradient.
     """
 
     alignment: Tensor
@@ -45,7 +44,6 @@ def transport_loss(
       h: (N, T, D) acoustic nodes (FC2), any floating type; padding must be finite.
       z: (N, L, D) teacher features, [CLS] and [SEP] included.
       h_lengths, z_lengths: (N,) integers.
-      config: transfer settings.
     Returns:
       Losses per utterance, in float32 (float64 for float64 inputs), without autocast.
     Raises:
@@ -61,14 +59,14 @@ def transport_loss(
     checks.raise_if_any()
 
     result = _transport(h, z, h_lengths, z_lengths, config)
-    alignment, alignment_mean = alignment_loss(
-        result.plan, h, z, z_lengths, config.alignment_tokens == "all"
-    )
+    with no_autocast(h.device):
+        moved = torch.bmm(result.plan.transpose(1, 2), h)
+    alignment = token_distances(moved, z, z_lengths, config.alignment_tokens == "all")
     if config.entropy_in_value:
         transport = result.value
     else:
         transport = (1 - config.alpha) * result.node + config.alpha * result.edge
-    return TransferLoss(alignment, alignment_mean, transport, result)
+    return TransferLoss(*alignment, transport, result)
 
 
 def _transport(
@@ -77,19 +75,12 @@ def _transport(
     h, z = unit(h), unit(z)
     node_cost = unit_distance(h, z)
     if config.positional is not None:
-        node_cost = node_cost + positional_cost(
-            config.positional, h_lengths, z_lengths, h.size(1), z.size(1), config.rho, h.dtype
-        )
+        sizes = (h_lengths, z_lengths, h.size(1), z.size(1))
+        node_cost = node_cost + positional_cost(config.positional, *sizes, config.rho, h.dtype)
     reach_a, reach_b = config.solver_reaches
-    shared: dict[str, Any] = {
-        "lengths_a": h_lengths,
-        "lengths_b": z_lengths,
-        "reach_a": reach_a,
-        "reach_b": reach_b,
-        "tolerance": config.tolerance,
-        "plan_gradient": config.plan_gradient,
-        "backend": config.backend,
-    }
+    shared: dict[str, Any] = {"lengths_a": h_lengths, "lengths_b": z_lengths}
+    shared.update(reach_a=reach_a, reach_b=reach_b, backend=config.backend)
+    shared.update(tolerance=config.tolerance, plan_gradient=config.plan_gradient)
     if config.alpha == 0:
         # Without edges the cost is constant: T proximal steps are one Sinkhorn at epsilon / T, and
         # projected gradient converges in one step.
@@ -103,7 +94,13 @@ def _transport(
             newton_steps=0 if config.plan_gradient == "unroll" else config.newton_steps,
             **shared,
         )
-    edges = make_edges(config.edges, h, h_lengths), make_edges(config.edges, z, z_lengths)
+
+    def edges_of(units: Tensor, lengths: Tensor) -> Edges:
+        if config.edges == "cosine":
+            return CosineEdges(units)
+        return TemporalEdges(lengths, units.size(1), dtype=units.dtype)
+
+    edges = edges_of(h, h_lengths), edges_of(z, z_lengths)
     result = fused_gromov_wasserstein(
         node_cost,
         *edges,
@@ -125,49 +122,25 @@ def combine(ctc: Tensor, transfer: TransferLoss, config: TransferConfig) -> Tens
     The papers leave the reduction open. Ours: losses per utterance (CTC summed over labels, as
     ``ctc_loss`` with reduction "none"; alignment by ``alignment_reduction``), equal weights.
 
-    Args:
-      ctc: (N,).
-      transfer: losses of the same utterances.
-      config: transfer settings.
-    Returns:
-      Scalar loss.
     Raises:
-      ValueError: shapes that differ.
+      ValueError: ``ctc`` is not (N,), as the losses of ``transfer``.
     """
     if ctc.shape != transfer.transport.shape:
-        raise ValueError(
-            f"ctc: expected one loss per utterance, {tuple(transfer.transport.shape)}; found "
-            f"{tuple(ctc.shape)}."
-        )
+        expected = f"one loss per utterance, {tuple(transfer.transport.shape)}"
+        raise ValueError(f"ctc: expected {expected}; found {tuple(ctc.shape)}.")
     summed = config.alignment_reduction == "sum"
     alignment = transfer.alignment if summed else transfer.alignment_mean
     weight = config.ctc_weight
     return (weight * ctc + (1 - weight) * (alignment + transfer.transport)).mean()
 
 
-def alignment_loss(
-    plan: Tensor, h: Tensor, z: Tensor, z_lengths: Tensor, every_token: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Eq. 16: 1 - cos(z~_j, z_j), z~ = P^T H.
-
-    Args:
-      plan: (N, T, L), zero on padding.
-      h: (N, T, D).
-      z: (N, L, D).
-      z_lengths: (N,).
-      every_token: include [CLS] and [SEP] (UOT, arXiv 2509.05609, Eq. 11).
-    Returns:
-      Sum and mean over the tokens of an utterance, (N,) each.
-    """
-    with no_autocast(h.device):
-        moved = torch.bmm(plan.transpose(1, 2), h)
-    return token_distances(moved, z, z_lengths, every_token)
-
-
 def token_distances(
     moved: Tensor, z: Tensor, z_lengths: Tensor, every_token: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Sum and mean over tokens of 1 - cos(moved_j, z_j), (N, L, D) -> (N,) each."""
+    """Sum and mean over tokens of 1 - cos(moved_j, z_j) (Eq. 16), (N, L, D) -> (N,) each.
+
+    ``every_token``: with [CLS] and [SEP] (UOT, arXiv 2509.05609, Eq. 11).
+    """
     cosine = (unit(moved) * unit(z)).sum(2)
     positions = torch.arange(z.size(1), device=z.device)
     ends = 0 if every_token else 1
@@ -191,15 +164,11 @@ def check_features(h: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         if x.numel() == 0:
             raise ValueError(f"{name}: empty batch or features, its shape is {tuple(x.shape)}.")
     if h.size(0) != z.size(0) or h.size(2) != z.size(2):
-        raise ValueError(
-            f"h and z: expected the same batch and width, found {tuple(h.shape)} and "
-            f"{tuple(z.shape)}."
-        )
+        shapes = f"{tuple(h.shape)} and {tuple(z.shape)}"
+        raise ValueError(f"h and z: expected the same batch and width, found {shapes}.")
     if h.device != z.device or (h.dtype == torch.float64) != (z.dtype == torch.float64):
         raise ValueError(
             f"h and z: {h.dtype} on {h.device} and {z.dtype} on {z.device}; give both on one "
             "device, and both in float64 or neither."
         )
-    if h.dtype == torch.float64:
-        return h, z
-    return h.float(), z.float()
+    return (h, z) if h.dtype == torch.float64 else (h.float(), z.float())

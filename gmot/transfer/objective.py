@@ -22,12 +22,7 @@ class TransportTransfer(nn.Module):
         return (num_layers,)
 
     def forward(
-        self,
-        blocks: Sequence[Tensor],
-        h_lengths: Any,
-        z: Tensor,
-        z_lengths: Any,
-        labels: Sequence[Sequence[int]],
+        self, blocks: Sequence[Tensor], h_lengths: Any, z: Tensor, z_lengths: Any, labels: Any
     ) -> TransferLoss:
         """Arguments of :meth:`CrossModalTransfer.forward`; ``labels`` is unused."""
         (h,) = blocks
@@ -37,13 +32,7 @@ class TransportTransfer(nn.Module):
 def make_objective(
     config: TransferConfig, vocab_size: int, d_teacher: int
 ) -> TransportTransfer | CrossModalTransfer:
-    """Module of the transfer losses (training only).
-
-    Args:
-      config: objective "transport" or "cross_modal".
-      vocab_size: CTC symbols.
-      d_teacher: width of the teacher's features.
-    """
+    """Module of the losses of a ``config`` that learns from a teacher of width ``d_teacher``."""
     if config.objective == "cross_modal":
         return CrossModalTransfer(config, vocab_size, d_teacher)
     return TransportTransfer(config)

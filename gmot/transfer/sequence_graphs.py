@@ -1,16 +1,14 @@
-"""Sequences as graphs: node costs, edges, positional costs.
+"""Sequences as graphs: node costs and positional costs.
 
 Node i of a graph is the i-th vector of a sequence. Values on padding are undefined.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from gmot.ot.edges import CosineEdges, Edges, TemporalEdges
 from gmot.ot.problem import no_autocast
-
-EDGES = ("cosine", "temporal")
-POSITIONAL = ("gm_ot", "tot")
 
 
 def unit(x: Tensor) -> Tensor:
@@ -28,23 +26,12 @@ def unit(x: Tensor) -> Tensor:
     return x * inverse.masked_fill(zero, 0)
 
 
-def cosine_distance(x: Tensor, y: Tensor | None = None) -> Tensor:
-    """1 - cos of all pairs: node costs between two graphs, edges within one.
-
-    GM-OT (arXiv 2505.13079), Eq. 6 and 10. The cosine with a zero vector is 0, without gradient.
-
-    Args:
-      x: (N, T, D).
-      y: (N, L, D); None: x itself.
-    Returns:
-      (N, T, L), in [0, 2] up to rounding, without autocast.
-    """
-    x = unit(x)
-    return unit_distance(x, x if y is None else unit(y))
-
-
 def unit_distance(x: Tensor, y: Tensor) -> Tensor:
-    """:func:`cosine_distance` of unit vectors."""
+    """1 - cos of all pairs (GM-OT, arXiv 2505.13079, Eq. 6), in [0, 2] up to rounding.
+
+    Unit vectors (N, T, D) and (N, L, D) -> (N, T, L), without autocast. The cosine with a zero
+    vector is 0.
+    """
     with no_autocast(x.device):
         return 1 - torch.bmm(x, y.transpose(1, 2))
 
@@ -56,7 +43,7 @@ def relative_positions(lengths: Tensor, size: int, dtype: torch.dtype = torch.fl
 
 
 def positional_cost(
-    name: str,
+    name: Literal["gm_ot", "tot"],
     lengths_a: Tensor,
     lengths_b: Tensor,
     size_a: int,
@@ -64,47 +51,16 @@ def positional_cost(
     strength: float,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Node cost that favours couplings near the diagonal.
+    """Node cost (N, T, L) that favours couplings near the diagonal.
 
     "gm_ot": strength * |i/l_a - j/l_t|^2 (arXiv 2505.13079, section 2.2.4, strength = rho).
     "tot":   strength * d_ij^2, d_ij = |i/l_a - j/l_t| / sqrt(1/l_a^2 + 1/l_t^2)
     (arXiv 2409.02239, Eq. 13 and 19, strength = beta): about l_t^2 times stronger for l_a >> l_t.
-    Positions start at 1 and include the special tokens.
-
-    Args:
-      name: one of ``POSITIONAL``.
-      lengths_a, lengths_b: (N,).
-      size_a, size_b: T and L, padded.
-    Returns:
-      (N, T, L).
-    Raises:
-      ValueError: unknown name.
+    Positions start at 1 and include the special tokens; ``size_a``, ``size_b``: T, L.
     """
-    distance = relative_positions(lengths_a, size_a, dtype).unsqueeze(2) - relative_positions(
-        lengths_b, size_b, dtype
-    ).unsqueeze(1)
+    rows = relative_positions(lengths_a, size_a, dtype).unsqueeze(2)
+    cost = strength * (rows - relative_positions(lengths_b, size_b, dtype).unsqueeze(1)).square()
     if name == "gm_ot":
-        return strength * distance.square()
-    if name == "tot":
-        resolution = lengths_a.to(dtype) ** -2 + lengths_b.to(dtype) ** -2
-        return strength * distance.square() / resolution[:, None, None]
-    raise ValueError(
-        f"positional: expected one of {', '.join(POSITIONAL)} or None; found {name!r}."
-    )
-
-
-def make_edges(name: str, units: Tensor, lengths: Tensor) -> Edges:
-    """Edges of a graph by name.
-
-    Args:
-      name: "cosine" (GM-OT Eq. 10) or "temporal" (exponential adjacency of width 0.1).
-      units: (N, T, D) unit vectors.
-      lengths: (N,).
-    Raises:
-      ValueError: unknown name.
-    """
-    if name == "cosine":
-        return CosineEdges(units)
-    if name == "temporal":
-        return TemporalEdges(lengths, units.size(1), dtype=units.dtype)
-    raise ValueError(f"edges: expected one of {', '.join(EDGES)}; found {name!r}.")
+        return cost
+    resolution = lengths_a.to(dtype) ** -2 + lengths_b.to(dtype) ** -2
+    return cost / resolution[:, None, None]

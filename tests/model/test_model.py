@@ -91,7 +91,9 @@ def test_absolute_attention_equals_a_loop_over_queries_and_keys():
 
 def test_absolute_positions_are_added_to_the_input():
     """CMA-OT Eq. 1, X + PE(X): sine at even and cosine at odd dimensions."""
-    encoder = Conformer(8, 2, 16, 1, 3, 0.0, "absolute").eval()
+    encoder = Conformer(
+        ModelConfig(d_model=8, num_heads=2, ffn_dim=16, num_layers=1, positions="absolute")
+    ).eval()
     x, mask = torch.randn(1, 5, 8), torch.ones(1, 5, dtype=torch.bool)
     encoding = torch.empty(5, 8)
     for position in range(5):
@@ -172,9 +174,7 @@ def test_log_probs_are_normalised_and_every_parameter_learns(positions):
 def test_papers_size():
     """16 blocks, 256, 4 heads, 2048, kernel 15 and 4282 outputs: about 48 M parameters."""
     config = ModelConfig(vocab_size=4282)
-    blocks = Conformer(
-        config.d_model, config.num_heads, config.ffn_dim, config.num_layers, config.kernel_size, 0.1
-    )
+    blocks = Conformer(config)
     per_block = sum(p.numel() for p in blocks.blocks[0].parameters())
     ffn = 2 * (2 * 256 * 2048 + 2048 + 256)
     attention = 5 * 256 * 256 + 4 * 256 + 2 * 256

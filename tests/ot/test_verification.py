@@ -20,11 +20,12 @@ pytest.importorskip("triton")
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
+FINISHED = {"step": "finished"}
 COST = torch.rand(2, 5, 3, generator=torch.Generator().manual_seed(0))
 # Modules with the ``solve`` of a backend. The reference in float32 stands for a kernel that is
 # right; it takes a moment where Triton's interpreter takes ten seconds.
 KERNELS = {
-    "right": "",
+    "right": "print('a library prints this')",
     "crashing": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
     "wrong": "solution = solution._replace(plan=1.01 * solution.plan)",
     "raising": "raise RuntimeError('Triton Error [CUDA]: an illegal address')",
@@ -37,7 +38,7 @@ def settings(tmp_path, monkeypatch):
     """A cache and verdicts of each test's own; the interpreter stands for the card."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    monkeypatch.setattr(verification, "_verdicts", {})
+    verification.refusal.cache_clear()
     kernels._replaced.cache_clear()
 
 
@@ -188,14 +189,14 @@ def test_plans_that_are_not_finite_differ():
     for name in ("plan", "error"):
         broken = solution._replace(**{name: getattr(solution, name) * float("nan")})
         distance = verification_run.difference(broken, solution)
-        events = [{"ready": True, "card": None}, {"problem": "p", "difference": distance}]
-        verdict = verification._judge({"card": "A"}, [*events, {"finished": True}], "")
+        events = [{"step": "the start", "card": None}, {"step": "p", "difference": distance}]
+        verdict = verification._judge({"card": "A"}, [*events, FINISHED], "")
         assert "inf" in verdict.reason and verdict.is_kept
 
 
 def test_output_that_stops_early_is_a_refusal():
     """The process ended with status 0 and without a last word."""
-    events = [{"ready": True, "card": None}, {"problem": "a step"}]
+    events = [{"step": "the start", "card": None}, {"step": "a step"}]
     assert "a step" in verification._judge({"card": "A"}, events, "").reason
 
 
@@ -210,7 +211,7 @@ Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.
 def test_ends_of_other_causes_are_not_kept(status, stderr, fact):
     end = verification._describe_end(status, stderr.encode())
     assert fact in end and "\n" not in end
-    events = [{"ready": True, "card": None}, {"problem": "p"}]
+    events = [{"step": "the start", "card": None}, {"step": "p"}]
     verdict = verification._judge({"card": "A"}, events, end)
     assert fact in verdict.reason and not verdict.is_kept
     assert verification._judge({"card": "A"}, events, "SIGSEGV").is_kept
@@ -218,7 +219,7 @@ def test_ends_of_other_causes_are_not_kept(status, stderr, fact):
 
 def test_another_card_is_not_kept():
     """CUDA_VISIBLE_DEVICES was changed by the process after torch had looked."""
-    events = [{"ready": True, "card": "B"}, {"problem": "p", "difference": 0.0}, {"finished": True}]
+    events = [{"step": "the start", "card": "B"}, {"step": "p", "difference": 0.0}, FINISHED]
     verdict = verification._judge({"card": "A"}, events, "")
     assert "A" in verdict.reason and "B" in verdict.reason and not verdict.is_kept
     events[0]["card"] = "A"

@@ -141,6 +141,7 @@ def test_the_adapters_way_back_can_be_cut(name, leads_back):
         ({"beta": 0.0}, "beta"),
         ({"rho": float("nan")}, "rho"),
         ({"positional": "none"}, "positional"),
+        ({"edges": "knn"}, "edges"),
     ],
 )
 def test_contradictory_configurations(change, key):

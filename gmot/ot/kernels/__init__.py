@@ -39,10 +39,8 @@ def solve(
     plan_gradient: str = "detach",
     newton_steps: int = 0,
 ) -> Solution:
-    """Plan of a problem by one of the backends.
+    """Plan of a problem by one of the backends; ``newton_steps``: without edges only.
 
-    Args:
-      newton_steps: see :mod:`gmot.ot.newton`; without edges only.
     Raises:
       ValueError: unknown backend.
     """
@@ -64,15 +62,12 @@ def solve(
 
 def _choose(backend: str, problem: Problem, settings: Settings, unroll: bool) -> Any:
     """Module of the backend, or of "torch" where that is unavailable."""
-    reason: str | None = None
-    automatic = backend == "auto"
-    if automatic:
-        device = problem.node_cost.device.type
-        backend = device if device in _MODULES and not unroll else "torch"
-    elif unroll and backend != "torch":
+    level, device = logging.WARNING, problem.node_cost.device.type
+    if backend == "auto":
+        level, backend = logging.INFO, device if device in _MODULES and not unroll else "torch"
+    reason = unavailable(backend, problem, settings)
+    if unroll and backend != "torch":
         reason = "only torch can be unrolled"
-    reason = reason or unavailable(backend, problem, settings)
-    level = logging.INFO if automatic else logging.WARNING
     if not reason and backend == "cuda":
         reason, level = verification.refusal(problem.node_cost.device), logging.WARNING
     if reason:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gmot.ot.edges import Edges, TemporalEdges
-from gmot.ot.problem import Problem, Settings
+from gmot.ot.problem import Problem, Settings, ends
 from gmot.ot.result import Solution
 from gmot.ot.solver import edge_gain
 
@@ -30,10 +30,11 @@ def solve(problem: Problem, settings: Settings, psi: Tensor | None = None) -> So
     The marginal error is checked in every iteration, where it is free.
     """
     cost, a, b = (_array(x) for x in (problem.node_cost, problem.marginal_a, problem.marginal_b))
-    ends_a, ends_b = _ends(a), _ends(b)
+    ends_a, ends_b = ends(problem.marginal_a).numpy(), ends(problem.marginal_b).numpy()
     plan, error = np.zeros_like(cost), np.zeros(len(cost), cost.dtype)
     iterations = np.zeros(len(cost), np.int64)
-    unit = 1 / math.log(2)
+    unit = 1 / math.log(2)  # exponents are in powers of two
+    start = np.zeros_like(b) if psi is None else _array(psi) * b.dtype.type(unit)
     options = (
         (settings.edge_weight - 1) / settings.epsilon * unit,
         edge_gain(problem, settings) * unit,
@@ -48,7 +49,7 @@ def solve(problem: Problem, settings: Settings, psi: Tensor | None = None) -> So
     arguments: Any = (
         np.argsort(-work, kind="stable")[: np.count_nonzero(work)],  # the longest first
         np.zeros(1, np.int64),
-        (cost, a, b, _start(psi, b, unit), ends_a, ends_b),
+        (cost, a, b, start, ends_a, ends_b),
         _edges(problem.edges_a, cost),
         _edges(problem.edges_b, cost),
         options,
@@ -65,17 +66,6 @@ def solve(problem: Problem, settings: Settings, psi: Tensor | None = None) -> So
 
 def _array(x: Tensor) -> np.ndarray:
     return x.detach().contiguous().numpy()
-
-
-def _start(psi: Tensor | None, b: np.ndarray, unit: float) -> np.ndarray:
-    """Column potentials (N, L) in powers of two."""
-    return np.zeros_like(b) if psi is None else _array(psi) * b.dtype.type(unit)
-
-
-def _ends(marginal: np.ndarray) -> np.ndarray:
-    """(N,) one more than the last position with mass."""
-    size = marginal.shape[1]
-    return np.where((marginal > 0).any(1), size - (marginal[:, ::-1] > 0).argmax(1), 0)
 
 
 def _edges(edges: Edges | None, cost: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:

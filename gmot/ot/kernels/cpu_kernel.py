@@ -225,12 +225,7 @@ def _next(typing_context: Any, counter: Any) -> Any:
 
 
 def make_solver(cache: bool, sources: Any) -> Any:
-    """Compiled entry point.
-
-    Args:
-      cache: on disk, in the folder of this module or of the user.
-      sources: of the other modules compiled into it; part of the cache's key.
-    """
+    """Compiled entry point; ``cache`` on disk, with ``sources`` of other modules in its key."""
 
     @njit(nogil=True, cache=cache, error_model="numpy")
     def solve(order, counter, problem, edges_a, edges_b, options, solution):

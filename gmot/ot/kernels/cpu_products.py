@@ -145,12 +145,7 @@ def matrix_product(left, right, out, rows, depth):
 
 @njit(**LOOPS)
 def temporal_product(steps, x, out, count, sums):
-    """out = S x, S_ij = exp(-|i - j| / steps), over the first ``count`` rows.
-
-    Args:
-      x, out: (count, W), not overlapping.
-      sums: (count + 1, W), scratch.
-    """
+    """out = S x, S_ij = exp(-|i - j| / steps), (count, W); ``sums``: (count + 1, W), scratch."""
     # A recurrence from each end; the row itself is in both.
     rate = x.dtype.type(math.exp(-1 / steps))
     for k in range(x.shape[1]):

@@ -38,7 +38,8 @@ def log2(x: Any) -> Any:
     """log2 of a normal number; -inf of 0."""
 
 
-def _bit_cast(typing_context: Any, x: Any) -> Any:
+@intrinsic
+def _bits(typing_context: Any, x: Any) -> Any:
     """Bit cast between a float and an integer of its size."""
     floats, integers = (types.float32, types.float64), (types.int32, types.int64)
     other: Any = dict(zip((*floats, *integers), (*integers, *floats)))[x]
@@ -47,9 +48,6 @@ def _bit_cast(typing_context: Any, x: Any) -> Any:
         return builder.bitcast(arguments[0], context.get_value_type(other))
 
     return other(x), codegen
-
-
-_bits: Any = intrinsic(_bit_cast)
 
 
 def _format(x: types.Float) -> Any:
@@ -182,11 +180,9 @@ def _penalised(log_marginal, potential, power):
 
 @njit(**LOOPS)
 def _scale_columns(b, log_b, t, psi, power, v, target, count):
-    """``target`` = v after a plain iteration.
+    """``target`` = v after a plain iteration. Returns its change of the column sums (L1).
 
-    Returns:
-      Its change of the column sums (L1), and whether a column is lost: it needs mass, but K is zero
-      there.
+    Also whether a column is lost: it needs mass, but K is zero there.
     """
     error, lost = b.dtype.type(0), False
     for k in range(count):
@@ -210,11 +206,8 @@ def _scale_columns(b, log_b, t, psi, power, v, target, count):
 def _step(v, before, target, weight, gain, count):
     """A step of Chebyshev's method on log v. Returns whether v stays in the safe range.
 
-    Args:
-      v: updated.
-      before: log v of the previous step, updated.
-      target: v after a plain iteration.
-      weight, gain: coefficients of the method; 1 and 1: a plain iteration.
+    ``before``: log v of the previous step; it and v are updated. ``target``: v after a plain
+    iteration, which is the step of ``weight`` and ``gain`` 1.
     """
     safe = True
     for k in range(count):
@@ -237,10 +230,7 @@ def sinkhorn(item, state, powers, max_inner, tolerance, rate):
     An iteration is a map of log v whose Jacobian at the solution has its spectrum in [0, rate].
     Chebyshev's method (over-relaxation with the best factor) needs the square root of the number of
     plain iterations; two plain ones estimate the rate, and the last one is plain. Unbalanced
-    scaling is plain throughout.
-
-    Returns:
-      Number of iterations, and rate for the next solve.
+    scaling is plain throughout. Returns the iterations, and the rate for the next solve.
     """
     a, b, log_a, log_b, count = item
     kernel, scaled, goal, top, phi, psi, u, v, t, sums, before, target = state

@@ -16,8 +16,7 @@ import os
 import torch
 from torch import Tensor
 
-from gmot.ot.edges import Edges
-from gmot.ot.problem import Problem, Settings
+from gmot.ot.problem import Problem, Settings, ends
 from gmot.ot.result import Solution
 from gmot.ot.solver import edge_gain
 
@@ -60,7 +59,9 @@ def solve(problem: Problem, settings: Settings, psi: Tensor | None = None) -> So
     a, b = problem.marginal_a.contiguous(), problem.marginal_b.contiguous()
     count, rows, columns = cost.shape
     has_edges = settings.edge_weight > 0
-    edges_a, edges_b = (_dense(e) for e in problem.edges) if has_edges else (cost, cost)
+    edges_a = edges_b = cost
+    if has_edges:
+        edges_a, edges_b = (edges.similarity().contiguous() for edges in problem.edges)
     plan, kernel, phi = torch.zeros_like(cost), torch.empty_like(cost), torch.empty_like(a)
     product = torch.empty_like(cost) if has_edges else cost
     psi = torch.zeros_like(b) if psi is None else psi.contiguous()
@@ -71,7 +72,7 @@ def solve(problem: Problem, settings: Settings, psi: Tensor | None = None) -> So
     node_scale = (settings.edge_weight - 1) / settings.epsilon
     with torch.cuda.device_of(cost):  # otherwise on the current GPU
         solve_item[(count,)](
-            *(cost, a, b, edges_a, edges_b, _ends(a), _ends(b), psi),
+            *(cost, a, b, edges_a, edges_b, ends(a).int(), ends(b).int(), psi),
             *(plan, kernel, product, phi, error, iterations),
             *(rows, columns, node_scale, edge_gain(problem, settings)),
             *(*settings.powers, settings.max_outer, settings.max_inner),
@@ -84,18 +85,3 @@ def solve(problem: Problem, settings: Settings, psi: Tensor | None = None) -> So
             num_warps=_WARPS,
         )
     return Solution(plan, error, iterations)
-
-
-def _ends(marginal: Tensor) -> Tensor:
-    """(N,) int32, one more than the last position with mass."""
-    positions = torch.arange(1, marginal.size(1) + 1, dtype=torch.int32, device=marginal.device)
-    return ((marginal > 0) * positions).amax(1)
-
-
-def _dense(edges: Edges) -> Tensor:
-    """S, (N, T, T)."""
-    if edges.matrix is not None:
-        return edges.matrix.contiguous()
-    count, size = edges.shape
-    eye = torch.eye(size, dtype=edges.values.dtype, device=edges.values.device)
-    return edges.multiply(eye.expand(count, size, size)).contiguous()

@@ -2,8 +2,7 @@
 
 A compiler or a driver may crash, hang or compute something else, so the comparison runs in a
 process of its own (:mod:`gmot.ot.kernels.verification_run`). The verdict is cached per card,
-driver, versions and sources. Processes that start together each compare and write the same; without
-a writable cache, each process compares.
+driver, versions and sources; without a writable cache, each process compares.
 """
 
 import importlib.util
@@ -15,14 +14,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gmot.common import fingerprint, write_json
-from gmot.ot.kernels.verification_run import COMPARED, MAX_DIFFERENCE, make_case
+from gmot.ot.kernels.verification_run import COMPARED, FINISHED, MAX_DIFFERENCE, make_case
 
 KERNEL = "gmot.ot.kernels.cuda"
 # Further modules that a verdict depends on.
@@ -37,40 +37,22 @@ _PROGRAM = (
     "from gmot.ot.kernels.verification_run import main; main(request)"
 )
 _LOGGER = logging.getLogger("gmot.ot")
-_verdicts: dict[tuple[str, str], "Verdict"] = {}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Result of a comparison.
+    """Result of a comparison."""
 
-    Attributes:
-      reason: why the kernel is not used, or None.
-      key: card, driver, versions and sources it is valid for.
-      differences: L1 distance of plans per problem.
-      is_kept: it is cached, since the kernel itself passed or failed.
-    """
-
-    reason: str | None
-    key: dict[str, str]
-    differences: dict[str, float] = field(default_factory=dict)
-    is_kept: bool = False
+    reason: str | None  # why the kernel is not used
+    key: dict[str, str]  # what it is valid for, see make_key
+    differences: dict[str, float] = field(default_factory=dict)  # of plans (L1), per problem
+    is_kept: bool = False  # cached: the kernel itself passed or failed
 
 
+@cache
 def refusal(device: torch.device, kernel: str = KERNEL) -> str | None:
-    """Reason why ``kernel`` is not used on ``device``, or None; its first use compares it.
-
-    Args:
-      kernel: module with the ``solve`` of a backend.
-    """
-    known = (str(device), kernel)
-    if known not in _verdicts:
-        found = read(device, kernel)
-        if found is None:
-            _LOGGER.info("first use of the Triton kernel: comparison with torch")
-            found = verify(device, kernel)
-        _verdicts[known] = found
-    reason = _verdicts[known].reason
+    """Reason why ``kernel`` (a module) is not used on ``device``, or None; compares it at first."""
+    reason = (read(device, kernel) or verify(device, kernel)).reason
     return reason and f"{reason}; {_ADVICE}"
 
 
@@ -80,13 +62,14 @@ def read(device: torch.device, kernel: str = KERNEL) -> Verdict | None:
     try:
         kept = json.loads(_path(key).read_text(encoding="utf-8"))
         is_valid = kept["key"] == key and isinstance(kept["reason"], (str, type(None)))
-        return Verdict(**kept, is_kept=True) if is_valid else None
+        return Verdict(**kept) if is_valid else None
     except (OSError, RuntimeError, ValueError, KeyError, TypeError):
         return None
 
 
 def verify(device: torch.device, kernel: str = KERNEL, timeout: float = TIMEOUT) -> Verdict:
     """Compare ``kernel`` with ``torch`` within ``timeout`` seconds and cache the verdict."""
+    _LOGGER.info("comparison of the Triton kernel with torch")
     key = make_key(device, kernel)
     request = {"path": sys.path, "device": str(device), "kernel": kernel}
     try:
@@ -96,24 +79,24 @@ def verify(device: torch.device, kernel: str = KERNEL, timeout: float = TIMEOUT)
             capture_output=True,
             timeout=timeout,
         )
-        end = "" if done.returncode == 0 else _describe_end(done.returncode, done.stderr)
-        output = done.stdout
+        end, output = _describe_end(done.returncode, done.stderr), done.stdout
     except subprocess.TimeoutExpired as error:
         end, output = f"no end after {timeout:g} s", error.stdout or b""
     except OSError as error:  # no memory for a process, for example
         end, output = str(error), b""
-    verdict = _judge(key, _parse(output), end)
+    lines = [line for line in output.splitlines() if line.startswith(b'{"step"')]  # not libraries'
+    verdict = _judge(key, [json.loads(line) for line in lines], end)
     if verdict.is_kept:
-        content = {k: getattr(verdict, k) for k in ("reason", "key", "differences")}
         try:
-            write_json(_path(key), content)
+            write_json(_path(key), asdict(verdict))
         except (OSError, RuntimeError) as error:
             _LOGGER.info("verdict of the Triton kernel not cached: %s", error)
     return verdict
 
 
 def _judge(key: dict[str, str], events: list[dict[str, Any]], end: str) -> Verdict:
-    differences = {e["problem"]: e["difference"] for e in events if "difference" in e}
+    steps = ["the start", *(e["step"] for e in events)]
+    differences = {e["step"]: e["difference"] for e in events if "difference" in e}
     worst = max(differences, key=lambda name: differences[name], default=None)
     reason = None
     if worst is not None and not differences[worst] <= MAX_DIFFERENCE:
@@ -121,18 +104,17 @@ def _judge(key: dict[str, str], events: list[dict[str, Any]], end: str) -> Verdi
             f"on {key['card']} its plan differs from torch's by {differences[worst]:.2g} (L1, "
             f"{worst}; expected at most {MAX_DIFFERENCE:g})"
         )
-    elif end or not any("finished" in e for e in events):
-        step = next((e["problem"] for e in reversed(events) if "problem" in e), "the start")
+    elif end or steps[-1] != FINISHED:
         reason = (
-            f"on {key['card']} its comparison with torch ended in '{step}': "
+            f"on {key['card']} its comparison with torch ended in '{steps[-1]}': "
             f"{end or 'its output is incomplete'}"
         )
-    # Before "ready" something else failed: a card in use by another process, for example.
-    ready = next((e for e in events if "ready" in e), None)
-    other = ready and ready["card"] not in (None, key["card"]) and ready["card"]
-    if other:  # CUDA_VISIBLE_DEVICES was changed in this process
-        reason = f"{key['card']} was not compared: a process started here sees {other}"
-    is_kept = ready is not None and not other and not any(sign in end for sign in _PASSING)
+    # Before the first event something else failed: a card in use by another process, for example.
+    is_kept = bool(events) and not any(sign in end for sign in _PASSING)
+    card = events[0]["card"] if events else None
+    if card not in (None, key["card"]):  # CUDA_VISIBLE_DEVICES was changed in this process
+        reason = f"{key['card']} was not compared: a process started here sees {card}"
+        is_kept = False
     return Verdict(reason, key, differences, is_kept)
 
 
@@ -170,25 +152,10 @@ def _path(key: dict[str, str]) -> Path:
     return cache / "gmot" / "kernels" / f"{fingerprint(json.dumps(key, sort_keys=True))}.json"
 
 
-def _parse(output: bytes) -> list[dict[str, Any]]:
-    """Lines of JSON; output of libraries between them is skipped."""
-    events = []
-    for line in output.decode("utf-8", "replace").splitlines():
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            events.append(value)
-    return events
-
-
 def _describe_end(status: int, stderr: bytes) -> str:
-    if status < 0:
-        try:
-            return signal.Signals(-status).name
-        except ValueError:
-            return f"signal {-status}"
+    """Signal or error that ended a process; empty: none."""
+    if status <= 0:
+        return signal.Signals(-status).name if status else ""
     lines = stderr.decode("utf-8", "replace").strip().splitlines()
     # CUDA's errors end in advice.
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
@@ -196,10 +163,7 @@ def _describe_end(status: int, stderr: bytes) -> str:
 
 
 def report() -> Iterator[str]:
-    """Lines per card: a new comparison and the backend that "auto" uses.
-
-    Under Triton's interpreter (TRITON_INTERPRET=1) also without a card.
-    """
+    """Lines per card (or for Triton's interpreter): a new comparison and the backend of "auto"."""
     from gmot.ot.kernels import unavailable
 
     devices = [torch.device("cuda", n) for n in range(torch.cuda.device_count())]
@@ -217,7 +181,6 @@ def report() -> Iterator[str]:
             for problem, distance in verdict.differences.items():
                 yield f"  {problem}: differs from torch by {distance:.1e} (L1)"
             reason = verdict.reason
-        if reason:
-            yield f"{device} {name}: backend torch is used; the Triton kernel is not: {reason}"
-        else:
-            yield f"{device} {name}: backend cuda is used; the Triton kernel agrees with torch"
+        used = f"torch is used; the Triton kernel is not: {reason}"
+        agrees = "cuda is used; the Triton kernel agrees with torch"
+        yield f"{device} {name}: backend {used if reason else agrees}"

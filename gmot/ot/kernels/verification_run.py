@@ -1,7 +1,6 @@
 """Comparison of a kernel with ``torch`` in a process of its own, started by ``verification``.
 
-Reads one request from stdin and answers in lines of JSON, each written before or after a step that
-may end the process.
+It prints a line of JSON before and after each step that may end the process.
 """
 
 import importlib
@@ -16,6 +15,7 @@ from gmot.ot.edges import CosineEdges
 from gmot.ot.problem import Problem, Settings, make_problem
 from gmot.ot.result import Solution
 
+FINISHED = "finished"  # the last step
 # L1 distance of plans of mass 1. Converged plans in float32 are within about 1e-4.
 MAX_DIFFERENCE = 1e-3
 
@@ -37,44 +37,33 @@ COMPARED: dict[str, tuple[list[tuple[int, int]], dict[str, Any]]] = {
 def make_case(
     sizes: Sequence[tuple[int, int]], device: torch.device, dtype: torch.dtype, **options: Any
 ) -> tuple[Problem, Settings]:
-    """Batch of random features, the same in every process.
-
-    Args:
-      sizes: (T, L) of each item.
-      options: fields of Settings.
-    """
+    """Batch of random features, the same in every process, of (T, L) and fields of Settings."""
     generator = torch.Generator().manual_seed(0)
-    rows, columns = (max(n) for n in zip(*sizes))
-    nodes = [
-        torch.nn.functional.normalize(torch.randn(len(sizes), n, 8, generator=generator), dim=2)
-        for n in (rows, columns)
-    ]
-    x, y = (n.to(device, dtype) for n in nodes)
-    settings = Settings(**options)
-    lengths_a, lengths_b = (list(n) for n in zip(*sizes))
-    problem = make_problem(
-        1 - x @ y.transpose(1, 2),
-        CosineEdges(x),
-        CosineEdges(y),
-        lengths_a=lengths_a,
-        lengths_b=lengths_b,
+    lengths = [list(n) for n in zip(*sizes)]
+    x, y = (
+        torch.nn.functional.normalize(
+            torch.randn(len(sizes), max(n), 8, generator=generator), dim=2
+        ).to(device, dtype)
+        for n in lengths
     )
+    settings = Settings(**options)
+    edges = CosineEdges(x), CosineEdges(y)
+    problem = make_problem(1 - x @ y.transpose(1, 2), *edges, None, None, lengths[0], lengths[1])
     return problem.prepared(settings.edge_weight > 0, with_gradient=False), settings
 
 
 def difference(found: Solution, expected: Solution) -> float:
     """Largest L1 distance of an item's plans; infinite where something is not finite."""
-    for values in (found.plan, found.error):
-        if not bool(torch.isfinite(values).all()):
-            return float("inf")
+    if not all(bool(torch.isfinite(x).all()) for x in (found.plan, found.error)):
+        return float("inf")
     return float((found.plan - expected.plan).abs().sum((1, 2)).max())
 
 
 def main(request: dict[str, str]) -> None:
     """``request``: kernel (name of a module), device."""
 
-    def say(**values: Any) -> None:
-        print(json.dumps(values), flush=True)
+    def say(step: str, **values: Any) -> None:
+        print(json.dumps({"step": step, **values}), flush=True)
 
     torch.set_grad_enabled(False)
     device = torch.device(request["device"])
@@ -85,10 +74,10 @@ def main(request: dict[str, str]) -> None:
         for name, (items, options) in COMPARED.items()
     }
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    say(ready=True, card=card)  # failures from here on are the kernel's
+    say("the start", card=card)  # failures from here on are the kernel's
     solve = importlib.import_module(request["kernel"]).solve
     for name, (items, options) in COMPARED.items():
-        say(problem=name)
+        say(name)
         found = solve(*make_case(items, device, torch.float32, **options))
-        say(problem=name, difference=difference(found, expected[name]))
-    say(finished=True)
+        say(name, difference=difference(found, expected[name]))
+    say(FINISHED)
