@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +72,15 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def write_lines(path: PathLike, lines: Iterable[str]) -> None:
+    """Write lines as UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
 def write_json(path: PathLike, value: Any) -> None:
     """Write ``value`` as JSON, atomically."""
-    text = json.dumps(value, ensure_ascii=False, indent=1)
-    with atomic_path(path) as temporary:
-        temporary.write_text(f"{text}\n", encoding="utf-8")
+    write_lines(path, [json.dumps(value, ensure_ascii=False, indent=1)])
 
 
 def read_json(path: PathLike) -> Any:

@@ -22,10 +22,9 @@ DTYPE = np.dtype("<f2")
 
 
 def register(*_: Any) -> None:
-    """Make ``cut.load_features()`` read archives in this process.
+    """Make ``cut.load_features()`` read archives in this process, before cuts are opened.
 
-    Call it before cuts are opened; arguments are ignored, so that it can be a DataLoader's
-    ``worker_init_fn`` (a worker that is not forked has a registry of its own).
+    A DataLoader's ``worker_init_fn``: a worker that is not forked has a registry of its own.
     """
     register_reader(HalfArchiveReader)
 

@@ -36,9 +36,7 @@ def describe_audio(key: str, path: Path) -> Any:
         recording = Recording.from_file(path, recording_id=key)
     except Exception as error:  # lhotse's backends raise exceptions of many kinds
         return audio_reason(error, path)
-    if recording.num_samples == 0:
-        return f"no samples in {path}"
-    return recording
+    return recording if recording.num_samples else f"no samples in {path}"
 
 
 def load_samples(cut: Any) -> np.ndarray:

@@ -7,72 +7,56 @@ without time masks and on very short utterances.
 
 import hashlib
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gmot.config import check_range
 from gmot.data.config import SpecAugmentConfig
 
 
-@dataclass(frozen=True)
-class SpecAugment(SpecAugmentConfig):
-    """Time warping, then frequency masks, then time masks; masks are filled with the mean.
+def spec_augment(
+    config: SpecAugmentConfig, features: Tensor, generator: torch.Generator, num_others: int = 0
+) -> Tensor:
+    """Augmented copy of the features ``(T, F)`` of one utterance, without padding.
 
-    A frame at least ``time_warp_factor`` W from both ends moves by at most W frames; utterances of
-    up to 2 W + 1 frames are not warped.
-
-    Args:
-      num_others: columns behind the bins (pitch): frequency masks leave them alone,
-        and time masks fill them with their own means.
-
-    Raises:
-      ConfigError: a value is out of its range.
+    Time warping, then frequency masks, then time masks; masks are filled with the mean. A frame at
+    least ``time_warp_factor`` W from both ends moves by at most W frames; utterances of up to
+    2 W + 1 frames are not warped. Frequency masks leave the last ``num_others`` columns (pitch)
+    alone, time masks fill them with their own means.
     """
 
-    num_others: int = 0
+    def draw(high: int) -> int:  # 0 ... high - 1
+        return int(torch.randint(high, (1,), generator=generator))
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range(self, 0, math.inf, "num_others")
-
-    def __call__(self, features: Tensor, generator: torch.Generator) -> Tensor:
-        """Augmented copy of the features ``(T, F)`` of one utterance, without padding."""
-
-        def draw(high: int) -> int:  # 0 ... high - 1
-            return int(torch.randint(high, (1,), generator=generator))
-
-        if torch.rand(1, generator=generator) >= self.p:
-            return features
-        features = features.clone()
-        frames, bins = len(features), features.size(1) - self.num_others
-        warp = self.time_warp_factor
-        if warp >= 1 and frames > 2 * warp + 1:
-            center = warp + 1 + draw(frames - 2 * warp - 1)
-            features = _warp(features, center, center - warp + draw(2 * warp + 1))
-        mean = features[:, :bins].mean()
-        means = torch.cat([mean.expand(bins), features[:, bins:].mean(dim=0)])
-        for _ in range(self.num_feature_masks):
-            width = draw(min(self.features_mask_size, bins))
-            start = draw(bins - width + 1)
-            features[:, start : start + width] = mean
-        budget = self.max_frames_mask_fraction * frames
-        masks = min(self.num_frame_masks, math.ceil(budget / self.frames_mask_size))
-        for _ in range(masks):
-            width = draw(max(1, min(self.frames_mask_size, int(budget / masks) + 1)))
-            start = draw(frames - width + 1)
-            features[start : start + width] = means
+    if torch.rand(1, generator=generator) >= config.p:
         return features
+    features = features.clone()
+    frames, bins = len(features), features.size(1) - num_others
+    warp = config.time_warp_factor
+    if warp >= 1 and frames > 2 * warp + 1:
+        center = warp + 1 + draw(frames - 2 * warp - 1)
+        features = _warp(features, center, center - warp + draw(2 * warp + 1))
+    mean = features[:, :bins].mean()
+    means = torch.cat([mean.expand(bins), features[:, bins:].mean(dim=0)])
+    for _ in range(config.num_feature_masks):
+        width = draw(min(config.features_mask_size, bins))
+        start = draw(bins - width + 1)
+        features[:, start : start + width] = mean
+    budget = config.max_frames_mask_fraction * frames
+    masks = min(config.num_frame_masks, math.ceil(budget / config.frames_mask_size))
+    for _ in range(masks):
+        width = draw(max(1, min(config.frames_mask_size, int(budget / masks) + 1)))
+        start = draw(frames - width + 1)
+        features[start : start + width] = means
+    return features
 
 
 def _warp(features: Tensor, center: int, warped: int) -> Tensor:
     """Stretch ``(T, F)`` along time so that frame ``center`` moves to ``warped``."""
     if center == warped:
         return features
-    frames = len(features)
     rows = features.t().unsqueeze(0)  # (1, F, T)
-    pieces = [(rows[..., :center], warped), (rows[..., center:], frames - warped)]
+    pieces = [(rows[..., :center], warped), (rows[..., center:], len(features) - warped)]
     stretched = [
         torch.nn.functional.interpolate(piece, size=size, mode="linear", align_corners=False)
         for piece, size in pieces

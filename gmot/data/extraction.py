@@ -25,15 +25,9 @@ def extract(
     pitch: bool,
     num_jobs: int,
 ) -> None:
-    """Write archives, cuts and summaries of shards, with a progress bar.
+    """Write archives, cuts and summaries of shards (name -> cuts with audio) of a split.
 
-    Args:
-      shards: name -> cuts with audio.
-      split: their split, for the progress bar.
-      folder: gets ``<name>.f16``, ``<name>.jsonl.gz`` and, last, ``<name>.json``.
-      num_mel_bins: bins of the filter bank.
-      pitch: append three pitch features (:mod:`gmot.data.pitch`).
-      num_jobs: processes.
+    ``folder`` gets ``<name>.f16``, ``<name>.jsonl.gz`` and, last, ``<name>.json``.
 
     Raises:
       GmotError: one of the processes was killed.
@@ -105,11 +99,7 @@ def _store_features(
             try:
                 # A valid header does not imply valid samples.
                 features = extractor.extract_from_samples_and_store(
-                    load_samples(cut),
-                    writer,
-                    cut.sampling_rate,
-                    offset=cut.start,
-                    channel=cut.channel,
+                    load_samples(cut), writer, cut.sampling_rate, cut.start, cut.channel
                 )
             except (OSError, MemoryError):
                 raise  # a fault of the machine, not of the utterance

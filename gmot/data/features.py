@@ -5,6 +5,7 @@ archive, its cuts and, written last, its summary. A killed run continues with th
 no summary; the product does not depend on interruptions or on the number of processes.
 """
 
+import functools
 import gzip
 import json
 import logging
@@ -25,8 +26,8 @@ from gmot.common import (
     empty_folder,
     fingerprint,
     read_json,
-    require_file,
     write_json,
+    write_lines,
 )
 from gmot.data import archive
 from gmot.data.audio import file_state
@@ -40,11 +41,6 @@ MIN_STD = 1e-3  # of a constant bin
 SHARD_SIZE, MAX_SHARDS = 250, 100
 
 
-def cuts_path(fbank_dir: PathLike, prefix: str, split: str) -> Path:
-    """Path of the cuts of a split."""
-    return Path(fbank_dir) / f"{prefix}_cuts_{split}.jsonl.gz"
-
-
 def load_cuts(fbank_dir: PathLike, prefix: str, split: str) -> list[Any]:
     """lhotse cuts of a split, with features that can be loaded, without recordings.
 
@@ -53,32 +49,21 @@ def load_cuts(fbank_dir: PathLike, prefix: str, split: str) -> list[Any]:
     Raises:
       GmotError: the manifest is missing, broken or empty.
     """
-    from lhotse import CutSet
+    from lhotse.serialization import deserialize_item
+
+    @functools.cache
+    def find(stored: str) -> str:
+        beside = Path(fbank_dir) / stored
+        return str(beside.absolute()) if beside.exists() else stored
+
+    def load(record: dict[str, Any]) -> Any:
+        cut = deserialize_item(record)
+        cut.features.storage_path = find(cut.features.storage_path)
+        cut.recording = None
+        return cut
 
     archive.register()
-    path = require_file(
-        cuts_path(fbank_dir, prefix, split), f"cuts of '{split}'", "Run the fbank stage first."
-    )
-    try:
-        cuts = list(CutSet.from_jsonl_lazy(path))
-    except Exception as error:  # lhotse raises what its parsers raise
-        raise GmotError(
-            f"{path}: not a manifest of cuts ({type(error).__name__}: {error}). "
-            "Delete it and run the fbank stage again."
-        ) from error
-    if not cuts:
-        raise GmotError(f"{path}: no utterances. Run the fbank stage again.")
-    paths: dict[str, str] = {}
-    for cut in cuts:
-        if not cut.has_features:
-            raise GmotError(f"{path}: '{cut.id}' has no features. Run the fbank stage again.")
-        stored = cut.features.storage_path
-        if stored not in paths:
-            beside = Path(fbank_dir) / stored
-            paths[stored] = str(beside.absolute()) if beside.exists() else stored
-        cut.features.storage_path = paths[stored]
-        cut.recording = None
-    return cuts
+    return read_manifest(fbank_dir, prefix, "cuts", split, load)
 
 
 def load_cmvn(fbank_dir: PathLike, prefix: str) -> tuple[Tensor, Tensor]:
@@ -113,12 +98,10 @@ def compute_fbank(
     write_cmvn: bool = False,
     pitch: bool = False,
 ) -> int:
-    """Compute and store the features of a split.
+    """Compute and store the features of a split; returns the number of cuts.
 
     Args:
-      prefix: corpus name, first part of the file names.
-      split: its name.
-      manifest_dir: folder of its manifests.
+      prefix, split, manifest_dir: of the manifests.
       fbank_dir: gets ``<prefix>_cuts_<split>.jsonl.gz`` and ``<prefix>_feats_<split>/``.
       num_mel_bins: bins of the filter bank.
       speeds: factors of additional copies, whose ids end in ``_sp<factor>``.
@@ -126,14 +109,11 @@ def compute_fbank(
       write_cmvn: also write ``<prefix>_cmvn.json``, mean and standard deviation over all frames.
       pitch: append three pitch features (:mod:`gmot.data.pitch`).
 
-    Returns:
-      The number of cuts.
-
     Raises:
       GmotError: a manifest is missing, or no utterance can be read.
     """
     folder = Path(fbank_dir) / f"{prefix}_feats_{split}"
-    product = cuts_path(fbank_dir, prefix, split)
+    product = manifest_path(fbank_dir, prefix, "cuts", split)
     options = (num_mel_bins, speeds, *(["kaldi-pitch"] if pitch else []))
     source = {"made_from": _fingerprint(manifest_dir, prefix, split, *options)}
     summaries = _reuse(folder, product, source)
@@ -153,8 +133,8 @@ def compute_fbank(
 
 def _fingerprint(manifest_dir: PathLike, prefix: str, split: str, *options: Any) -> str:
     """Fingerprint of all that the features depend on: options, manifests, state of the audio."""
-    recordings = read_manifest(manifest_dir, prefix, "recordings", split, ("id", "sources"))
-    supervisions = read_manifest(manifest_dir, prefix, "supervisions", split, ("id", "text"))
+    recordings = read_manifest(manifest_dir, prefix, "recordings", split)
+    supervisions = read_manifest(manifest_dir, prefix, "supervisions", split)
     files = [s["source"] for r in recordings for s in r["sources"] if s["type"] == "file"]
     states = [file_state(path) for path in files]
     if files and not any(states):  # before existing features are removed
@@ -168,18 +148,18 @@ def _fingerprint(manifest_dir: PathLike, prefix: str, split: str, *options: Any)
 def _reuse(folder: Path, product: Path, source: dict[str, str]) -> list[dict] | None:
     """Summaries of finished features of the same source; None if there is something to compute."""
     marker = folder / "source.json"
-    if marker.is_file() and read_json(marker) == source:
+    same = marker.is_file() and read_json(marker) == source
+    if same:
         names = sorted(path.stem for path in folder.glob("shard-*.json"))
         if all(_is_complete(folder, name) for name in names):
             summaries = [read_json(folder / f"{name}.json") for name in names]
             if _num_lines(product) == sum(summary["num_cuts"] for summary in summaries):
                 return summaries
-        product.unlink(missing_ok=True)
-        return None
     # The cuts go first: they must never name features that do not exist.
     product.unlink(missing_ok=True)
-    empty_folder(folder)
-    write_json(marker, source)
+    if not same:
+        empty_folder(folder)
+        write_json(marker, source)
     return None
 
 
@@ -191,9 +171,7 @@ def _make_cuts(
 
     path = manifest_path(manifest_dir, prefix, "supervisions", split)
     recordings = RecordingSet.from_file(manifest_path(manifest_dir, prefix, "recordings", split))
-    complete = CutSet.from_manifests(
-        recordings=recordings, supervisions=SupervisionSet.from_file(path)
-    )
+    complete = CutSet.from_manifests(recordings, SupervisionSet.from_file(path))
     cuts = [
         trimmed.with_id(trimmed.supervisions[0].id)
         for cut in complete
@@ -206,10 +184,8 @@ def _make_cuts(
 
 def _make_shards(cuts: list[Any]) -> dict[str, list[Any]]:
     size = max(SHARD_SIZE, -(-len(cuts) // MAX_SHARDS))
-    return {
-        f"shard-{i:03d}": cuts[start : start + size]
-        for i, start in enumerate(range(0, len(cuts), size))
-    }
+    starts = range(0, len(cuts), size)
+    return {f"shard-{i:03d}": cuts[start : start + size] for i, start in enumerate(starts)}
 
 
 def _is_complete(folder: Path, name: str) -> bool:
@@ -253,8 +229,7 @@ def _report_failures(summaries: Sequence[dict], report: Path, split: str) -> Non
     if not failures:
         report.unlink(missing_ok=True)
         return
-    with atomic_path(report) as path:
-        path.write_text("".join(f"{i}\t{r}\n" for i, r in failures), encoding="utf-8")
+    write_lines(report, map("\t".join, failures))
     log.warning(
         "split '%s': %d utterances excluded, the first: %s (%s); all in %s",
         *(split, len(failures), *failures[0], report),

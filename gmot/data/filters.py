@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from gmot.common import GmotError, PathLike, atomic_path
+from gmot.common import GmotError, PathLike, write_lines
 
 log = logging.getLogger(__name__)
 
@@ -33,18 +33,14 @@ def filter_cuts(
     min_duration: float = 0.0,
     max_duration: float | None = None,
 ) -> list[Any]:
-    """Exclude utterances that cannot be trained on.
+    """Cuts that can be trained on, in their order.
 
     Args:
       cuts: lhotse cuts with features and one supervision each.
       output_length: frames of features -> frames of the model's output.
       tokenize: text -> token ids; called once per distinct text.
-      report: file with one line per excluded utterance: id, seconds, feature frames, tokens and
-        reason, separated by tabs. It is written even if none is excluded.
+      report: file of excluded utterances (id, seconds, frames, tokens, reason), perhaps none.
       min_duration, max_duration: in seconds; None: no limit.
-
-    Returns:
-      The remaining cuts, in their order.
 
     Raises:
       GmotError: none remains.
@@ -59,24 +55,20 @@ def filter_cuts(
             kept.append(cut)
             continue
         kinds[kind] += 1
-        lines.append(f"{cut.id}\t{cut.duration:.3f}\t{cut.num_frames}\t{len(ids)}\t{reason}\n")
+        lines.append(f"{cut.id}\t{cut.duration:.3f}\t{cut.num_frames}\t{len(ids)}\t{reason}")
     if report is not None:
-        with atomic_path(report) as path:
-            header = "# id\tseconds\tframes\ttokens\treason\n"
-            path.write_text(header + "".join(lines), encoding="utf-8")
+        write_lines(report, ["# id\tseconds\tframes\ttokens\treason", *lines])
     if lines:
         log.warning(
             "%d of %d training utterances excluded (%s)%s",
-            len(lines),
-            len(kept) + len(lines),
+            *(len(lines), len(kept) + len(lines)),
             ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()),
             "" if report is None else f"; listed in {report}",
         )
-    if not kept:
-        first = lines[0].strip().split("\t") if lines else ["", "there are none"]
+    if not kept:  # load_cuts refuses a split without cuts
+        first, *_, reason = lines[0].split("\t")
         raise GmotError(
-            f"all {len(lines)} training utterances are excluded; the first: {first[0]} "
-            f"({first[-1]})."
+            f"all {len(lines)} training utterances are excluded; the first: {first} ({reason})."
         )
     return kept
 

@@ -30,18 +30,12 @@ class Segment(NamedTuple):
 
 @dataclass
 class Split:
-    """A split of a corpus while its manifests are made.
-
-    Attributes:
-      name: such as ``train``.
-      recordings, supervisions: lhotse's objects by id.
-      excluded: ``(utterance id, reason)``.
-    """
+    """A split of a corpus while its manifests are made."""
 
     name: str
-    recordings: dict[str, Any] = field(default_factory=dict)
+    recordings: dict[str, Any] = field(default_factory=dict)  # lhotse's, by id
     supervisions: dict[str, Any] = field(default_factory=dict)
-    excluded: list[tuple[str, str]] = field(default_factory=list)
+    excluded: list[tuple[str, str]] = field(default_factory=list)  # (utterance id, reason)
 
     def exclude(self, utterance: str, reason: str) -> None:
         self.supervisions.pop(utterance, None)
@@ -49,12 +43,7 @@ class Split:
 
 
 def read_kaldi_split(folder: Path, name: str, num_jobs: int = 4) -> Split:
-    """Read a folder with ``wav.scp``, ``text`` and, if present, ``segments`` and ``utt2spk``.
-
-    Args:
-      folder: of the split.
-      name: of the split.
-      num_jobs: audio files that are opened at a time.
+    """Read the folder of a split; ``num_jobs`` audio files are opened at a time.
 
     Raises:
       GmotError: a file is missing, empty or malformed.
@@ -73,28 +62,16 @@ def read_kaldi_split(folder: Path, name: str, num_jobs: int = 4) -> Split:
         segments = _read_segments(folder / "segments")
     else:
         segments = {utterance: Segment(utterance) for utterance in wavs}
-    split = Split(name)
-    broken = _describe_recordings(split, folder, wavs, num_jobs)
-    _add_utterances(split, segments, texts, speakers, broken)
+    with ThreadPoolExecutor(max(1, num_jobs)) as pool:
+        found = pool.map(lambda item: describe_audio(item[0], folder / item[1]), wavs.items())
+        bar = tqdm(found, desc=f"audio of {name}", total=len(wavs), unit="file", disable=None)
+        recordings = {key: recording for recording, key in zip(bar, wavs)}
+    split = Split(name, {key: r for key, r in recordings.items() if not isinstance(r, str)})
+    _add_utterances(split, segments, texts, speakers, recordings)
     for utterance in texts:
         if utterance not in segments:
             split.exclude(utterance, "transcript without audio")
     return split
-
-
-def _describe_recordings(
-    split: Split, folder: Path, wavs: Mapping[str, str], num_jobs: int
-) -> dict[str, str]:
-    """Add the recordings that can be read; returns the reasons for the others."""
-    broken: dict[str, str] = {}
-    with ThreadPoolExecutor(max(1, num_jobs)) as pool:
-        described = pool.map(lambda item: describe_audio(item[0], folder / item[1]), wavs.items())
-        bar = tqdm(
-            described, desc=f"audio of {split.name}", total=len(wavs), unit="file", disable=None
-        )
-        for result, key in zip(bar, wavs):
-            (broken if isinstance(result, str) else split.recordings)[key] = result
-    return broken
 
 
 def _add_utterances(
@@ -102,37 +79,31 @@ def _add_utterances(
     segments: Mapping[str, Segment],
     texts: Mapping[str, str],
     speakers: Mapping[str, str],
-    broken: Mapping[str, str],
+    recordings: Mapping[str, Any],
 ) -> None:
-    """Add the segments with recording and transcript; exclude the others."""
+    """Add the segments with recording and transcript; exclude the others.
+
+    ``recordings`` are lhotse's, or the reasons why there are none.
+    """
     from lhotse import SupervisionSegment
 
     trimmed = []
     for utterance, segment in segments.items():
-        recording = split.recordings.get(segment.recording)
-        if recording is None:
-            absent = f"'{segment.recording}' is not in wav.scp"
-            split.exclude(utterance, broken.get(segment.recording, absent))
+        absent = f"'{segment.recording}' is not in wav.scp"
+        recording = recordings.get(segment.recording, absent)
+        if isinstance(recording, str):
+            found = recording
+        else:
+            found = _extent(segment, recording) if utterance in texts else "no transcript"
+        if isinstance(found, str):
+            split.exclude(utterance, found)
             continue
-        if utterance not in texts:
-            split.exclude(utterance, "no transcript")
-            continue
-        extent = _extent(segment, recording)
-        if isinstance(extent, str):
-            split.exclude(utterance, extent)
-            continue
-        start, duration, channel = extent
         overshoot = (segment.end or 0) - recording.duration
         if overshoot > ROUNDING:
             trimmed.append((overshoot, utterance))
+        text, speaker = texts[utterance], speakers.get(utterance) or None
         split.supervisions[utterance] = SupervisionSegment(
-            id=utterance,
-            recording_id=segment.recording,
-            start=start,
-            duration=duration,
-            channel=channel,
-            text=texts[utterance],
-            speaker=speakers.get(utterance) or None,
+            utterance, segment.recording, *found, text=text, speaker=speaker
         )
     if trimmed:
         log.warning(
@@ -166,15 +137,9 @@ def _read_segments(path: Path) -> dict[str, Segment]:
     for utterance, value in read_table(path).items():
         try:
             key, start, end, *channel = value.split()
-            if len(channel) > 1:
-                raise ValueError
-            segments[utterance] = Segment(
-                key,
-                float(start),
-                None if float(end) == TO_THE_END else float(end),
-                channel[0] if channel else None,
-            )
-        except ValueError:
+            until = None if float(end) == TO_THE_END else float(end)
+            segments[utterance] = Segment(key, float(start), until, *channel)
+        except (TypeError, ValueError):
             raise GmotError(
                 f"{path}: '{utterance} {value}', expected 'utterance recording start end' with "
                 "times in seconds, and optionally a channel."
@@ -188,10 +153,8 @@ def _extent(segment: Segment, recording: Any) -> str | tuple[float, float, int]:
     channel = segment.channel
     if channel is None:
         if len(channels) > 1:
-            return (
-                f"{len(channels)} channels, expected 1, or the number of one in a fifth column of "
-                "segments"
-            )
+            expected = "expected 1, or the number of one in a fifth column of segments"
+            return f"{len(channels)} channels, {expected}"
         channel = channels[0]
     elif channel not in map(str, channels):
         return f"channel {channel} of audio with {len(channels)} channels, numbered from 0"
@@ -205,9 +168,12 @@ def _extent(segment: Segment, recording: Any) -> str | tuple[float, float, int]:
 
 
 def refuse_repeated(ids: Sequence[str], where: Any) -> None:
-    """Raises GmotError, naming up to five ids, if there are any."""
+    """Raises GmotError if there are ids."""
     if ids:
         raise GmotError(
-            f"{where}: {len(ids)} ids occur more than once: {', '.join(ids[:5])}"
-            f"{', ...' if len(ids) > 5 else ''}. Ids must be unique."
+            f"{where}: {len(ids)} ids occur more than once: {first_five(ids)}. Ids must be unique."
         )
+
+
+def first_five(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")

@@ -8,23 +8,30 @@ import gzip
 import itertools
 import json
 import logging
-import zlib
+import operator
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gmot.common import GmotError, PathLike, atomic_path, require_file
-from gmot.data.kaldi import Split, read_kaldi_split
+from gmot.common import GmotError, PathLike, atomic_path, require_file, write_lines
+from gmot.data.kaldi import Split, first_five, read_kaldi_split
 from gmot.data.recipes import run_recipe
 from gmot.text.normalize import find_tags, normalize_text
 
 log = logging.getLogger(__name__)
 
+# Kind of a manifest -> its stage and what each record must have.
+KINDS = {
+    "recordings": ("manifests", ("id", "sources")),
+    "supervisions": ("manifests", ("id", "text")),
+    "cuts": ("fbank", ("id", "features")),
+}
 
-def manifest_path(manifest_dir: PathLike, prefix: str, kind: str, split: str) -> Path:
-    """Path of a manifest; ``kind`` is ``recordings`` or ``supervisions``."""
-    return Path(manifest_dir) / f"{prefix}_{kind}_{split}.jsonl.gz"
+
+def manifest_path(folder: PathLike, prefix: str, kind: str, split: str) -> Path:
+    """Path of a manifest; ``kind`` is one of :data:`KINDS`."""
+    return Path(folder) / f"{prefix}_{kind}_{split}.jsonl.gz"
 
 
 def load_supervisions(manifest_dir: PathLike, prefix: str, split: str) -> list[tuple[str, str]]:
@@ -33,41 +40,41 @@ def load_supervisions(manifest_dir: PathLike, prefix: str, split: str) -> list[t
     Raises:
       GmotError: the manifest is missing, broken or empty.
     """
-    records = read_manifest(manifest_dir, prefix, "supervisions", split, ("id", "text"))
-    return [(record["id"], record["text"]) for record in records]
+    pair = operator.itemgetter("id", "text")
+    return read_manifest(manifest_dir, prefix, "supervisions", split, pair)
 
 
 def read_manifest(
-    manifest_dir: PathLike, prefix: str, kind: str, split: str, keys: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Records of a manifest as written, without lhotse.
-
-    Args:
-      manifest_dir, prefix, kind, split: see :func:`manifest_path`.
-      keys: required in each record.
+    folder: PathLike,
+    prefix: str,
+    kind: str,
+    split: str,
+    make: Callable[[dict[str, Any]], Any] = lambda record: record,
+) -> list[Any]:
+    """Records of a manifest (:func:`manifest_path`), or what ``make`` makes of each.
 
     Raises:
       GmotError: the manifest is missing, broken or empty.
     """
-    path = require_file(
-        manifest_path(manifest_dir, prefix, kind, split),
-        f"{kind} of '{split}'",
-        "Run the manifests stage first.",
-    )
+    stage, keys = KINDS[kind]
+    path = manifest_path(folder, prefix, kind, split)
+    require_file(path, f"{kind} of '{split}'", f"Run the {stage} stage first.")
+    items: list[Any] = []
     try:
         with gzip.open(path, "rt", encoding="utf-8") as lines:
-            records = [json.loads(line) for line in lines]
-        for record in records:
-            for key in keys:
-                record[key]
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
+            for line in lines:
+                record = json.loads(line)
+                for key in keys:
+                    record[key]
+                items.append(make(record))
+    except Exception as error:  # lhotse, gzip and json raise exceptions of many kinds
         raise GmotError(
-            f"{path}: not a manifest of {kind} ({type(error).__name__}: {error}). "
-            "Delete it and run the manifests stage again."
+            f"{path}, line {len(items) + 1}: not a manifest of {kind} ({type(error).__name__}: "
+            f"{error}). Delete it and run the {stage} stage again."
         ) from None
-    if not records:
-        raise GmotError(f"{path}: no utterances. Run the manifests stage again.")
-    return records
+    if not items:
+        raise GmotError(f"{path}: no utterances. Run the {stage} stage again.")
+    return items
 
 
 def prepare_manifests(
@@ -81,7 +88,7 @@ def prepare_manifests(
     num_jobs: int = 4,
     recipe_options: Mapping[str, Any] | None = None,
 ) -> list[Split]:
-    """Make the manifests of a corpus.
+    """Make the manifests of a corpus in ``manifest_dir``.
 
     Utterances that cannot be used (no audio, unreadable audio, another sampling rate, no text)
     are listed in ``excluded.txt``.
@@ -90,7 +97,6 @@ def prepare_manifests(
       corpus_dir: holds a Kaldi-style folder per split, or is what the recipe reads.
       prefix: corpus name, first part of the file names.
       splits: their names.
-      manifest_dir: gets the manifests.
       recipe: name of one of lhotse's recipes, or None for Kaldi-style folders.
       sampling_rate: of all audio, in Hz.
       normalizer: transcript (on one line) -> normalised transcript.
@@ -121,10 +127,8 @@ def _check_audio(split: Split, sampling_rate: int) -> None:
         if recording is None:
             split.exclude(utterance, f"no recording '{supervision.recording_id}'")
         elif recording.sampling_rate != sampling_rate:
-            split.exclude(
-                utterance,
-                f"sampling rate {recording.sampling_rate} Hz, expected {sampling_rate} Hz",
-            )
+            found = f"sampling rate {recording.sampling_rate} Hz"
+            split.exclude(utterance, f"{found}, expected {sampling_rate} Hz")
 
 
 def _normalize(splits: Sequence[Split], normalizer: Callable[[str], str]) -> None:
@@ -138,16 +142,13 @@ def _normalize(splits: Sequence[Split], normalizer: Callable[[str], str]) -> Non
                 tags.update(find_tags(raw))
             try:
                 text = normalizer(raw)
+                if not isinstance(text, str):
+                    raise TypeError(f"returned {type(text).__name__}, expected str")
             except Exception as error:
                 raise GmotError(
                     f"normaliser {name}: {type(error).__name__}: {error}, on '{raw[:80]}' "
                     f"({utterance})."
                 ) from error
-            if not isinstance(text, str):
-                raise GmotError(
-                    f"normaliser {name}: returned {type(text).__name__}, expected str, for "
-                    f"'{raw[:80]}' ({utterance})."
-                )
             supervision.text = " ".join(text.split())
             if not supervision.text:
                 split.exclude(utterance, "empty transcript")
@@ -183,8 +184,7 @@ def _refuse_shared_ids(splits: Sequence[Split]) -> None:
         if shared:
             raise GmotError(
                 f"splits '{split.name}' and '{other.name}' share {len(shared)} utterances: "
-                f"{', '.join(shared[:5])}{', ...' if len(shared) > 5 else ''}. "
-                "Remove them from one split, or rename them."
+                f"{first_five(shared)}. Remove them from one split, or rename them."
             )
 
 
@@ -201,10 +201,9 @@ def _write(splits: Sequence[Split], manifest_dir: Path, prefix: str) -> None:
             with atomic_path(manifest_path(manifest_dir, prefix, kind, split.name)) as path:
                 manifest.to_file(path)
     excluded = manifest_dir / "excluded.txt"
-    lines = [f"{s.name}\t{key}\t{reason}\n" for s in splits for key, reason in s.excluded]
+    lines = [f"{s.name}\t{key}\t{reason}" for s in splits for key, reason in s.excluded]
     if lines:
-        with atomic_path(excluded) as path:
-            path.write_text("".join(lines), encoding="utf-8")
+        write_lines(excluded, lines)
         log.info("excluded utterances are listed in %s", excluded)
     else:
         excluded.unlink(missing_ok=True)

@@ -34,15 +34,10 @@ def import_kaldi() -> Any:
 
 
 def pitch_features(samples: np.ndarray, sampling_rate: int, num_frames: int) -> np.ndarray:
-    """Pitch per frame of the filter bank.
+    """Pitch per frame (10 ms) of the filter bank, from samples ``(n,)`` in -1 .. 1.
 
     Kaldi's frames lie 4 to 9 ms before the filter bank's (more for higher voices); a jump of an
     octave or more within a voiced stretch is not detected.
-
-    Args:
-      samples: ``(n,)`` of one channel, in -1 .. 1.
-      sampling_rate: in Hz.
-      num_frames: T, of 10 ms.
 
     Returns:
       ``(T, 3)`` float32, on Kaldi's scales: unvoicedness, about 0 for unvoiced and -1.5 for voiced
@@ -62,10 +57,7 @@ def pitch_features(samples: np.ndarray, sampling_rate: int, num_frames: int) -> 
 
 
 def fbank_with_pitch(config: Any) -> Any:
-    """lhotse's extractor of filter bank and pitch, ``(T, F + 3)``.
-
-    Args:
-      config: lhotse's ``FbankConfig``.
+    """lhotse's extractor of filter bank and pitch, ``(T, F + 3)``, from its ``FbankConfig``.
 
     Raises:
       GmotError: kaldi_native_fbank is missing.

@@ -1,6 +1,5 @@
 """lhotse's recipes, whose signatures and results differ, as splits of a corpus."""
 
-import collections.abc
 import contextlib
 import inspect
 import logging
@@ -29,15 +28,10 @@ def run_recipe(
     num_jobs: int,
     options: Mapping[str, Any] | None = None,
 ) -> list[Split]:
-    """Read a corpus by the function ``lhotse.recipes.prepare_<recipe>``.
+    """Read splits of a corpus by the function ``lhotse.recipes.prepare_<recipe>``.
 
-    Args:
-      recipe: name.
-      corpus_dir: the corpus.
-      output_dir: emptied, and given to recipes that require one (some write audio there).
-      splits: splits of the result that are used.
-      num_jobs: audio files that are opened at a time, where the recipe has that parameter.
-      options: more arguments of the recipe.
+    ``output_dir`` is emptied and given to recipes that require one (some write audio there),
+    ``num_jobs`` (audio files that are opened at a time) to those that have it.
 
     Raises:
       GmotError: no such recipe or split, an argument is missing or unknown, or the recipe fails.
@@ -56,7 +50,10 @@ def run_recipe(
     try:
         with _summarized_log(recipe):
             manifests = prepare(**arguments)
-        return [_read_split(recipe, prepare, manifests, name, splits) for name in splits]
+        return [
+            _read_split(name, _find_manifests(recipe, prepare, manifests, name, splits))
+            for name in splits
+        ]
     except GmotError:
         raise
     except ImportError as error:
@@ -117,16 +114,13 @@ def recipe_arguments(
             f"{OPTION} {unknown[0]}: no argument of lhotse's recipe '{recipe}', which takes "
             f"{', '.join(parameters)}."
         )
-    arguments = dict(options)
     corpus = "corpus_dir"
     if corpus not in parameters:
         corpus = next((name for name in required or parameters if name not in options), "")
-    if corpus:
-        arguments.setdefault(corpus, corpus_dir)
-    own = {"output_dir": output_dir, "num_jobs": num_jobs, "absolute_paths": True}
-    for name, value in own.items():
-        if name in parameters and (name != "output_dir" or name in required):
-            arguments.setdefault(name, value)
+    own = {corpus: corpus_dir, "num_jobs": num_jobs, "absolute_paths": True}
+    if "output_dir" in required:
+        own.setdefault("output_dir", output_dir)
+    arguments = {**{name: own[name] for name in own if name in parameters}, **options}
     missing = [name for name in required if name not in arguments]
     if missing:
         raise GmotError(
@@ -135,25 +129,18 @@ def recipe_arguments(
         )
     for name, value in arguments.items():
         kind = typing.get_origin(parameters[name].annotation)
-        if kind in (list, collections.abc.Sequence) and isinstance(value, (str, Path)):
+        if kind in (list, Sequence) and isinstance(value, (str, Path)):
             arguments[name] = [value]  # a recipe would iterate over its characters
     return arguments
 
 
-def _read_split(
-    recipe: str, prepare: Callable, manifests: Any, name: str, wanted: Sequence[str]
-) -> Split:
-    """A split of what a recipe returned."""
-    found = _find_manifests(recipe, prepare, manifests, name, wanted)
+def _read_split(name: str, manifests: Mapping[str, Any]) -> Split:
     split = Split(name)
     for kind in KINDS:
-        table = getattr(split, kind)
-        repeated = []
-        for item in sorted(found[kind], key=lambda item: item.id):  # not in directory order
-            if item.id in table:
-                repeated.append(item.id)
-            table[item.id] = item
+        items = sorted(manifests[kind], key=lambda item: item.id)  # not in directory order
+        repeated = [a.id for a, b in zip(items, items[1:]) if a.id == b.id]
         refuse_repeated(repeated, f"{kind} of '{name}'")
+        getattr(split, kind).update((item.id, item) for item in items)
     for recording in split.recordings.values():
         for source in recording.sources:
             if source.type == "file":

@@ -21,17 +21,13 @@ def bucketed_batches(
     """Shuffled batches of indices, each of utterances of similar duration.
 
     Utterances are sorted by duration, divided into buckets of equal total duration and shuffled
-    within buckets; the batches filled from them are shuffled.
+    within buckets; the batches filled from them are shuffled. More buckets give less padding, fewer
+    give more randomness.
 
     Args:
       durations: seconds per utterance.
       max_duration: bound of utterances times longest duration; a longer utterance is a batch of
         its own.
-      num_buckets: more buckets give less padding, fewer give more randomness.
-      rng: the only source of randomness.
-
-    Returns:
-      Batches that contain each index once.
     """
     order = sorted(range(len(durations)), key=lambda i: (durations[i], i))
     share = sum(durations) / max(1, num_buckets)

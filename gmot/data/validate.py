@@ -1,7 +1,6 @@
 """Checks of the cuts and features of a split, before they are trained on."""
 
 import logging
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,31 +11,27 @@ import numpy as np
 
 from gmot.common import GmotError, PathLike
 from gmot.data.archive import DTYPE, HalfArchiveReader, parse_key
-from gmot.data.features import cuts_path, load_cuts
+from gmot.data.features import load_cuts
+from gmot.data.manifests import manifest_path
 from gmot.data.pitch import NUM_PITCH
 
 log = logging.getLogger(__name__)
 
 TOLERANCE = 2e-3  # seconds between the ends of a cut and of its supervision, as in icefall
 SHOWN = 10  # problems that an error lists
-PERCENTILES = (1, 25, 50, 75, 95, 99)
+# Percentiles of the durations that are reported, and their names.
+PERCENTILES = {0: "shortest", **{n: f"{n} %" for n in (1, 25, 50, 75, 95, 99)}, 100: "longest"}
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Size of a split.
-
-    Attributes:
-      utterances, characters, hours: totals, copies of other speeds included.
-      originals: ``(utterances, speakers, characters)`` without copies of other speeds.
-      seconds: shortest, :data:`PERCENTILES`, longest and mean duration.
-    """
+    """Size of a split, copies of other speeds included."""
 
     utterances: int
     characters: int
     hours: float
-    originals: tuple[int, int, int]
-    seconds: dict[str, float]
+    originals: tuple[int, int, int]  # utterances, speakers, characters without these copies
+    seconds: dict[str, float]  # PERCENTILES and mean of the durations
 
     def __str__(self) -> str:
         seconds = ", ".join(f"{name} {value:.2f}" for name, value in self.seconds.items())
@@ -56,13 +51,7 @@ def validate_cuts(
 ) -> Statistics:
     """Check every cut of a split.
 
-    Args:
-      fbank_dir: folder of cuts and features.
-      prefix: corpus name, first part of the file names.
-      split: its name.
-      sampling_rate: expected, in Hz.
-      num_mel_bins: expected bins of the filter bank.
-      pitch: whether pitch features are expected after them.
+    ``sampling_rate`` (Hz), ``num_mel_bins`` and ``pitch`` (pitch features after them) are expected.
 
     Raises:
       GmotError: names the first utterances with a problem.
@@ -78,25 +67,21 @@ def validate_cuts(
     if problems:
         shown = "\n  ".join(problems[:SHOWN])
         raise GmotError(
-            f"{cuts_path(fbank_dir, prefix, split)}: {len(problems)} problems with "
+            f"{manifest_path(fbank_dir, prefix, 'cuts', split)}: {len(problems)} problems with "
             f"{len(cuts)} utterances:\n  {shown}\nFix the corpus or its manifests and run "
             "their stages again."
         )
     durations = np.array([cut.duration for cut in cuts])
-    names = ("shortest", *(f"{level} %" for level in PERCENTILES), "longest", "mean")
-    seconds = [durations.min(), *np.percentile(durations, PERCENTILES), durations.max()]
+    levels = dict(zip(PERCENTILES.values(), np.percentile(durations, [*PERCENTILES])))
     copies = re.compile(r"(.+)_sp[\d.]+")
     originals = [c for c in cuts if not ((m := copies.fullmatch(c.id)) and m.group(1) in ids)]
+    speakers = {cut.supervisions[0].speaker for cut in originals}
     return Statistics(
         utterances=len(cuts),
         characters=_num_characters(cuts),
         hours=float(durations.sum() / 3600),
-        originals=(
-            len(originals),
-            len({cut.supervisions[0].speaker for cut in originals}),
-            _num_characters(originals),
-        ),
-        seconds=dict(zip(names, map(float, [*seconds, durations.mean()]))),
+        originals=(len(originals), len(speakers), _num_characters(originals)),
+        seconds={**levels, "mean": durations.mean()},
     )
 
 
@@ -105,16 +90,9 @@ def _num_characters(cuts: Sequence[Any]) -> int:
 
 
 def compare_size(split: str, statistics: Statistics, expected: str, strict: bool = False) -> bool:
-    """Compare the size of a split with the published one.
+    """Whether the size of a split is the published one; a difference is logged.
 
-    Args:
-      split: its name.
-      statistics: of the split.
-      expected: ``UTTERANCES[:SPEAKERS[:CHARACTERS]]``, without copies of other speeds.
-      strict: a difference is an error, not a warning.
-
-    Returns:
-      Whether they agree.
+    ``expected``: ``UTTERANCES[:SPEAKERS[:CHARACTERS]]``, without copies of other speeds.
 
     Raises:
       GmotError: ``expected`` is malformed, or they differ and ``strict`` is set.
@@ -166,5 +144,5 @@ def _problems(cut: Any, sampling_rate: int, num_features: int) -> Iterator[str]:
         yield f"no features: {path} does not exist"
     elif features.storage_type == HalfArchiveReader.name:
         offset, frames, bins = parse_key(features.storage_key)
-        if (offset + frames * bins) * DTYPE.itemsize > os.stat(path).st_size:
+        if (offset + frames * bins) * DTYPE.itemsize > path.stat().st_size:
             yield f"features beyond the end of {path}"

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from gmot.common import GmotError, fingerprint
+from gmot.data.config import DataConfig
 from gmot.data.datamodule import AsrDataModule
 from gmot.decode.api import Decoder
 from gmot.decode.candidates import LmScales
@@ -47,9 +48,8 @@ def decode(args: argparse.Namespace) -> list[Record]:
     decoder = make_decoder(args, device)
     model, config = load_for_decoding(args.exp_dir, args.epoch, args.avg, device)
     _check_tokens(args, decoder, config)
-    data = AsrDataModule(
-        args.fbank_dir, args.prefix, args.max_duration, num_workers=args.num_workers
-    )
+    batches = DataConfig(args.max_duration, num_workers=args.num_workers)
+    data = AsrDataModule(args.fbank_dir, args.prefix, batches)
     for split in args.splits:
         _check_features(data, split, model.config.num_features, args.exp_dir)
     speakers = {split: _speakers(data, split, args.unit) for split in args.splits}
@@ -68,7 +68,7 @@ def decode(args: argparse.Namespace) -> list[Record]:
             lm_scales = file.read(rescoring, hlg_scale)
         decoded = decode_split(
             *(model, data.eval_dataloader(split), decoder, device),
-            *(data.num_utterances(split), split, hlg_scale, lm_scales),
+            *(len(data.cuts(split)), split, hlg_scale, lm_scales),
         )
         if split == scale_split and with_hlg:
             lm_scales = decoded.search_lm_scales(rescoring, hlg_scale)
@@ -192,7 +192,7 @@ def _hlg_scale(
         return given[0]
     if split not in args.splits:
         return file.read([HLG], given[0])[HLG]["graph"]
-    batches, number = data.eval_dataloader(split), data.num_utterances(split)
+    batches, number = data.eval_dataloader(split), len(data.cuts(split))
     return search_hlg_scale(model, batches, decoder, device, number)
 
 

@@ -4,7 +4,8 @@ from gmot.common import require_extra
 
 require_extra("recipe", "numpy", "tqdm", "transformers")
 
-from gmot.teacher.encoder import Teacher, teacher_size
+from gmot.teacher.encoder import Teacher
+from gmot.teacher.loading import load_config
 from gmot.teacher.masked_lm import MaskedLanguageModel
 from gmot.teacher.store import FeatureStore, write_store
 from gmot.teacher.tokenizer import TeacherTokenizer
@@ -14,6 +15,6 @@ __all__ = [
     "MaskedLanguageModel",
     "Teacher",
     "TeacherTokenizer",
-    "teacher_size",
+    "load_config",
     "write_store",
 ]

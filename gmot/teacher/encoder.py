@@ -2,38 +2,16 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gmot.common import GmotError, PathLike
-from gmot.teacher.loading import (
-    import_transformers,
-    load_model,
-    load_pretrained,
-    refuse_missing,
-)
+from gmot.teacher.loading import import_transformers, load_config, load_model, refuse_missing
 from gmot.teacher.tokenizer import TeacherTokenizer
 
 RANDOM_SEED = 20250522  # of the untrained teacher
-
-
-class TeacherSize(NamedTuple):
-    """Feature dimension and number of layers."""
-
-    dim: int
-    num_layers: int
-
-
-def teacher_size(folder_or_name: PathLike) -> TeacherSize:
-    """Size of a teacher, from its config alone.
-
-    Raises:
-      GmotError: it has no config.
-    """
-    config = load_pretrained("AutoConfig", folder_or_name, "config")
-    return TeacherSize(config.hidden_size, config.num_hidden_layers)
 
 
 class Teacher:
@@ -58,7 +36,7 @@ class Teacher:
         device: Any = "cpu",
     ):
         self.tokenizer = TeacherTokenizer(folder_or_name)
-        config = load_pretrained("AutoConfig", folder_or_name, "config")
+        config = load_config(folder_or_name)
         self.num_layers: int = config.num_hidden_layers
         self.layer: int = self.num_layers if layer == "last" else int(layer)
         if not 0 <= self.layer <= self.num_layers:
@@ -69,7 +47,9 @@ class Teacher:
         self.random_weights = random_weights
         self.device = torch.device(device)
         if random_weights:
-            model = _random_model(config)
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(RANDOM_SEED)
+                model = import_transformers().AutoModel.from_config(config).float()
         else:
             model, missing = load_model("AutoModel", folder_or_name)
             refuse_missing(folder_or_name, missing)
@@ -96,15 +76,9 @@ class Teacher:
         """
         if not texts:
             return []
-        batch = [self.tokenizer.input_ids(text) for text in texts]
+        use = "the training split"
+        batch = [self.tokenizer.input_ids(text, self.max_tokens, use) for text in texts]
         dropped = self.tokenizer.num_dropped
-        for text, ids in zip(texts, batch):
-            if len(ids) - 2 - dropped > self.max_tokens:
-                raise GmotError(
-                    f"the teacher takes {self.max_tokens} tokens, this sentence has "
-                    f"{len(ids) - 2 - dropped}: '{text[:40]}...'. Remove its utterance from the "
-                    "training split, or split it."
-                )
         input_ids, mask = self.tokenizer.pad(batch)  # (N, L)
         output = self._model(
             input_ids=input_ids.to(self.device),
@@ -114,18 +88,15 @@ class Teacher:
         # transformers 5 records no states of a model without layers.
         states = (output.hidden_states or (output.last_hidden_state,))[self.layer]  # (N, L, D)
         states = states.float().cpu()
-        features = []
-        for row, ids in zip(states, batch):
-            row = row[: len(ids)]
-            features.append(torch.cat([row[:1], row[1 + dropped :]]))
-        return features
+        return [
+            torch.cat([row[:1], row[1 + dropped : len(ids)]]) for row, ids in zip(states, batch)
+        ]
 
     def _fingerprint(self, config: Any, model: torch.nn.Module) -> str:
         """Fingerprint of architecture, weights, vocabulary and layer."""
-        digest = hashlib.sha256()
         facts = [config.model_type, config.num_attention_heads, getattr(config, "hidden_act", "")]
         facts += [self.tokenizer.fingerprint, self.layer, self.random_weights]
-        digest.update(repr(facts).encode())
+        digest = hashlib.sha256(repr(facts).encode())
         for name, tensor in sorted(model.state_dict().items()):
             # The pooler follows all layers (and is random if a folder has none); position_ids are
             # a buffer of some versions of transformers.
@@ -134,12 +105,6 @@ class Teacher:
             digest.update(name.encode())
             digest.update(memoryview(tensor.detach().float().contiguous().numpy()).cast("B"))
         return digest.hexdigest()[:16]
-
-
-def _random_model(config: Any) -> torch.nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(RANDOM_SEED)
-        return import_transformers().AutoModel.from_config(config).float()
 
 
 def _drop_layers_above(model: torch.nn.Module, layer: int) -> None:

@@ -1,19 +1,11 @@
 """Lazy import of transformers (it takes seconds), and loading of models."""
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gmot.common import GmotError, PathLike
-
-WEIGHT_FILES = (
-    "model.safetensors",
-    "pytorch_model.bin",
-    "model.safetensors.index.json",
-    "pytorch_model.bin.index.json",
-)
 
 
 def load_model(kind: str, folder_or_name: PathLike) -> tuple[Any, list[str]]:
@@ -22,15 +14,12 @@ def load_model(kind: str, folder_or_name: PathLike) -> tuple[Any, list[str]]:
     transformers draws missing weights at random and continues; the pooler's are ignored, because
     it follows all layers.
 
-    Args:
-      kind: class, such as ``AutoModel``.
-      folder_or_name: Hugging Face folder or model name.
-
     Raises:
       GmotError: it cannot be loaded.
     """
     path = Path(folder_or_name)
-    if path.is_dir() and not any((path / name).is_file() for name in WEIGHT_FILES):
+    weights = [*path.glob("model.safetensors*"), *path.glob("pytorch_model.bin*")]
+    if path.is_dir() and not weights:
         raise GmotError(
             f"teacher {path}: no weights, expected model.safetensors or pytorch_model.bin. "
             "Download the complete model, or run the stage that makes it."
@@ -40,7 +29,7 @@ def load_model(kind: str, folder_or_name: PathLike) -> tuple[Any, list[str]]:
 
 
 def refuse_missing(folder_or_name: PathLike, missing: Sequence[str]) -> None:
-    """Raises GmotError if weights are missing."""
+    """Raises GmotError if there are missing weights."""
     if missing:
         raise GmotError(
             f"teacher {folder_or_name}: {len(missing)} weights are missing, the first is "
@@ -65,15 +54,27 @@ def load_pretrained(kind: str, folder_or_name: PathLike, what: str, **options: A
     elif path.is_absolute() or str(folder_or_name).count("/") > 1 or path.exists():
         raise GmotError(f"teacher {path}: no such folder. Run the stage that makes it.")
     transformers = import_transformers()
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()  # users cannot act on its warnings
     try:
-        with _errors_only(transformers):
-            return getattr(transformers, kind).from_pretrained(str(folder_or_name), **options)
+        return getattr(transformers, kind).from_pretrained(str(folder_or_name), **options)
     except Exception as error:  # the type depends on the format of the broken file
         first = str(error).strip().splitlines()
         raise GmotError(
             f"teacher {folder_or_name}: its {what} cannot be loaded "
             f"({first[0] if first else type(error).__name__})"
         ) from error
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+
+
+def load_config(folder_or_name: PathLike) -> Any:
+    """Config of a teacher, with ``hidden_size`` and ``num_hidden_layers``.
+
+    Raises:
+      GmotError: it cannot be loaded.
+    """
+    return load_pretrained("AutoConfig", folder_or_name, "config")
 
 
 def import_transformers() -> Any:
@@ -84,14 +85,3 @@ def import_transformers() -> Any:
     import transformers
 
     return transformers
-
-
-@contextlib.contextmanager
-def _errors_only(transformers: Any) -> Iterator[None]:
-    """Suppress transformers' warnings, on which users cannot act."""
-    before = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(before)

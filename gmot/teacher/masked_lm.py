@@ -6,12 +6,7 @@ from typing import Any
 import torch
 
 from gmot.common import GmotError, PathLike, fingerprint
-from gmot.teacher.loading import (
-    import_transformers,
-    load_model,
-    load_pretrained,
-    refuse_missing,
-)
+from gmot.teacher.loading import import_transformers, load_config, load_model, refuse_missing
 from gmot.teacher.tokenizer import TeacherTokenizer
 
 Masked = tuple[int, int, list[int]]  # index of the text, masked position, token ids of the text
@@ -22,12 +17,8 @@ class MaskedLanguageModel:
 
     Salazar, Liang, Nguyen and Kirchhoff, "Masked language model scoring" (ACL 2020), Eq. 1: each
     token is masked in turn. The tokens are those of :class:`TeacherTokenizer`; special tokens are
-    not scored. Scores are cached, because n-best lists repeat texts.
-
-    Args:
-      folder_or_name: Hugging Face folder or model name.
-      device: of the model.
-      batch_size: masked copies of texts per batch.
+    not scored. Scores are cached, because n-best lists repeat texts. A batch has ``batch_size``
+    masked copies of texts.
 
     Raises:
       GmotError: no such folder, or the model has no masked-LM head.
@@ -54,15 +45,9 @@ class MaskedLanguageModel:
           GmotError: a text exceeds the model's positions.
         """
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        ids = [self.tokenizer.input_ids(text) for text in new]
+        use = "the split that is decoded"
+        ids = [self.tokenizer.input_ids(text, self.max_tokens, use) for text in new]
         first = 1 + self.tokenizer.num_dropped
-        for text, row in zip(new, ids):
-            if len(row) - first - 1 > self.max_tokens:
-                raise GmotError(
-                    f"the masked language model takes {self.max_tokens} tokens, this text has "
-                    f"{len(row) - first - 1}: '{text[:40]}...'. Remove its utterance from the "
-                    "split that is decoded."
-                )
         masked: list[Masked] = [
             (i, position, row)
             for i, row in enumerate(ids)
@@ -106,7 +91,7 @@ class MaskedLanguageModel:
 
 
 def _load_with_head(folder_or_name: PathLike, tokenizer: TeacherTokenizer) -> Any:
-    config = load_pretrained("AutoConfig", folder_or_name, "config")
+    config = load_config(folder_or_name)
     found = ""
     if type(config) not in import_transformers().MODEL_FOR_MASKED_LM_MAPPING:
         found = f"the architecture '{config.model_type}'"

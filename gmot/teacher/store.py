@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,50 +15,34 @@ REMEDY = "Delete the folder and compute the teacher's features again."
 
 
 class FeatureStore:
-    """Teacher features of sentences, memory-mapped; written by :func:`write_store`.
+    """Teacher features of sentences, memory-mapped: a folder written by :func:`write_store`.
 
-    Attributes:
-      dim: feature dimension.
-      fingerprint: of all that the features depend on (:attr:`Teacher.fingerprint`).
-      layer, num_layers: stored layer, and layers of the teacher.
-      random_weights: whether the teacher was untrained.
-      tokenizer: fingerprint of the teacher's tokenizer. It and ``num_layers`` are None in stores
-        of the first edition.
+    Raises:
+      GmotError: the folder is missing or incomplete.
     """
 
-    def __init__(self, path: Path, index: dict[str, Any]):
-        self._rows: dict[str, list[int]] = index["texts"]
-        self.path = path
-        self.dim: int = index["dim"]
-        self.fingerprint: str = index["fingerprint"]
-        self.layer: int = index["layer"]
-        self.random_weights: bool = index["random_weights"]
-        self.num_layers: int | None = index.get("num_layers")
-        self.tokenizer: str | None = index.get("tokenizer")
-        self._features = np.memmap(
-            path / "features.bin", np.float16, "r", shape=(index["rows"], self.dim)
-        )
-
-    @classmethod
-    def open(cls, directory: PathLike) -> "FeatureStore":
-        """Open a folder written by :func:`write_store`.
-
-        Raises:
-          GmotError: it is missing or incomplete.
-        """
-        path = Path(directory)
-        index = read_json(path / "index.json")
-        features = path / "features.bin"
+    def __init__(self, directory: PathLike):
+        self.path = Path(directory)
+        index = read_json(self.path / "index.json")
         try:
-            expected = index["rows"] * index["dim"] * 2
+            self._rows: dict[str, list[int]] = index["texts"]
+            self.dim: int = index["dim"]
+            self.fingerprint: str = index["fingerprint"]  # Teacher.fingerprint
+            self.layer: int = index["layer"]
+            self.random_weights: bool = index["random_weights"]
+            # Layers of the teacher and fingerprint of its tokenizer; None in the first edition.
+            self.num_layers: int | None = index.get("num_layers")
+            self.tokenizer: str | None = index.get("tokenizer")
+            expected = index["rows"] * self.dim * 2
         except (LookupError, TypeError):
             raise GmotError(
-                f"{path / 'index.json'}: not an index of teacher features. {REMEDY}"
+                f"{self.path / 'index.json'}: not an index of teacher features. {REMEDY}"
             ) from None
+        features = self.path / "features.bin"
         found = features.stat().st_size if features.is_file() else 0
         if found != expected:
             raise GmotError(f"{features}: {found} bytes, expected {expected}. {REMEDY}")
-        return cls(path, index)
+        self._features = np.memmap(features, np.float16, "r", shape=(index["rows"], self.dim))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -85,7 +68,7 @@ class FeatureStore:
 def write_store(
     directory: PathLike, teacher: Teacher, texts: Iterable[str], batch_size: int = 32
 ) -> int:
-    """Compute and store the features of texts, each distinct text once.
+    """Compute and store the features of texts, each distinct one once; returns their number.
 
     Args:
       directory: folder to write; an existing one is replaced at the end.
@@ -93,17 +76,13 @@ def write_store(
       texts: sentences.
       batch_size: sentences of similar length per batch.
 
-    Returns:
-      The number of distinct sentences.
-
     Raises:
       GmotError: there are no sentences, or a feature exceeds half precision.
     """
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
     if not distinct:
         raise GmotError(f"{directory}: no sentences to compute teacher features of")
-    rows = 0
-    index: dict[str, list[int]] = {}
+    rows, index = 0, {}
     with atomic_path(directory) as folder:
         folder.mkdir()
         bar = tqdm(total=len(distinct), desc="teacher features", unit="sentence", disable=None)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gmot.common import PathLike
+from gmot.common import GmotError, PathLike
 from gmot.teacher.loading import load_pretrained
 from gmot.text.tokens import UNK
 
@@ -29,7 +29,7 @@ _PROBE = "\u4e2d\u6587 T\u6064 t \uff21 \xc9 \xe9 e ok"  # case, width, accents
 
 
 class TeacherTokenizer:
-    """Text -> pieces, which are CTC units and tokens of the teacher.
+    """Text -> pieces, by the tokenizer of a Hugging Face folder or model name.
 
     A WordPiece tokenizer (such as bert-base-chinese's) splits Chinese characters, so its pieces
     are used unchanged. A SentencePiece tokenizer joins characters into words, which is too coarse
@@ -38,9 +38,6 @@ class TeacherTokenizer:
     Text outside of the vocabulary is looked up in other written forms (:func:`written_forms`): a
     tokenizer with lower-case pieces alone and ``do_lower_case`` off, as bert-base-chinese's, gives
     ``t 恤`` for ``T恤``.
-
-    Args:
-      folder_or_name: Hugging Face folder or model name.
 
     Raises:
       GmotError: it has no tokenizer.
@@ -51,37 +48,23 @@ class TeacherTokenizer:
         self._vocabulary: dict[str, int] = self._tokenizer.get_vocab()
         pieces = self._tokenizer.tokenize("\u4e2d\u6587")  # two characters, one word
         self.splits_characters = len(pieces) == 2 and METASPACE not in pieces
+        # Units are tokenized independently of each other.
+        self._units = _UNITS if self.splits_characters else _CHARACTERS
         self._unit_pieces = functools.lru_cache(maxsize=65536)(self._look_up)
 
     def tokenize(self, text: str) -> list[str]:
-        """Pieces of ``text``.
-
-        ``<unk>`` stands for text that has no written form in the vocabulary, and for ``<unk>`` in
-        normalised transcripts.
-        """
+        """Pieces; ``<unk>`` is text without a written form in the vocabulary, or ``<unk>``."""
         pieces: list[str] = []
         for part in re.split(f"({UNK})", text):
-            pieces += [UNK] if part == UNK else self._split(part)
+            found = [UNK] if part == UNK else self._plain(part)
+            if part != UNK and UNK in found:
+                found = [p for unit in self._units.findall(part) for p in self._unit_pieces(unit)]
+            pieces += found
         return pieces
-
-    def _split(self, text: str) -> list[str]:
-        pieces = self._plain(text)
-        if UNK not in pieces:
-            return pieces
-        return [piece for unit in self._units(text) for piece in self._unit_pieces(unit)]
-
-    def _units(self, text: str) -> list[str]:
-        """Units of a text that are tokenized independently of each other."""
-        return (_UNITS if self.splits_characters else _CHARACTERS).findall(text)
 
     def _look_up(self, unit: str) -> list[str]:
         """Pieces of the first written form with the fewest unknown pieces."""
-        found: list[list[str]] = []
-        for form in written_forms(unit):
-            found.append(self._plain(form))
-            if UNK not in found[-1]:
-                break
-        return min(found, key=lambda pieces: pieces.count(UNK))
+        return min(map(self._plain, written_forms(unit)), key=lambda pieces: pieces.count(UNK))
 
     def _plain(self, text: str) -> list[str]:
         """Pieces of a text in its own written form."""
@@ -96,7 +79,7 @@ class TeacherTokenizer:
         Single characters, or words of letters if the tokenizer has pieces of several letters.
         ``<unk>`` itself is not included.
         """
-        units = [unit for part in text.split(UNK) for unit in self._units(part)]
+        units = [unit for part in text.split(UNK) for unit in self._units.findall(part)]
         return [unit for unit in units if UNK in self._unit_pieces(unit)]
 
     @property
@@ -113,13 +96,21 @@ class TeacherTokenizer:
         """Input positions after the first that are not pieces."""
         return 0 if self.splits_characters else 1
 
-    def input_ids(self, text: str) -> list[int]:
+    def input_ids(self, text: str, max_pieces: int, split: str) -> list[int]:
         """Input of the model: ``[CLS] pieces [SEP]``, or ``<s> U+2581 pieces </s>``.
 
         SentencePiece models were trained with U+2581 before every sentence.
+
+        Raises:
+          GmotError: more than ``max_pieces``; ``split`` is where the text comes from.
         """
         tokenizer = self._tokenizer
         pieces = [tokenizer.unk_token if p == UNK else p for p in self.tokenize(text)]
+        if len(pieces) > max_pieces:
+            raise GmotError(
+                f"the language model takes {max_pieces} tokens, this text has {len(pieces)}: "
+                f"'{text[:40]}...'. Remove its utterance from {split}, or split it."
+            )
         if not self.splits_characters:
             pieces = [METASPACE, *pieces]
         ids = tokenizer.convert_tokens_to_ids(pieces)

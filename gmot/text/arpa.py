@@ -21,37 +21,27 @@ class Entry(NamedTuple):
 
 
 class NgramModel:
-    """Back-off n-gram model.
+    """Back-off n-gram model; ``tables``: per order from 1, n-gram -> entry.
 
-    Args:
-      tables: per order from 1, n-gram -> entry. The history of each n-gram has an entry, too.
+    The history of each n-gram has an entry, too.
     """
 
     def __init__(self, tables: list[dict[Ngram, Entry]]):
         self.tables = tables
         self.order = len(tables)
 
-    @property
-    def vocabulary(self) -> list[str]:
-        """Words with a probability, without ``<s>``, ``</s>`` and ``<unk>``."""
-        return [word for (word,) in self.tables[0] if word not in (BOS, EOS, UNK)]
-
     def counts(self) -> list[int]:
         """Number of n-grams per order."""
         return [len(table) for table in self.tables]
 
     def log10_prob(self, word: str, history: Sequence[str] = ()) -> float:
-        """log10 P(word | history); -inf for an unknown word if the model has no ``<unk>``.
+        """log10 P(word | history); the last order - 1 words of the history are used.
 
-        Args:
-          word: a word or ``</s>``; a word without a probability counts as ``<unk>``.
-          history: preceding words, the nearest last, with ``<s>`` at the beginning of a sentence.
-            The last order - 1 of them are used.
+        A history has the nearest word last, and ``<s>`` at the beginning of a sentence. Words
+        without a probability count as ``<unk>``; without ``<unk>`` in the model, -inf.
         """
-        known = self.tables[0]
-        word = word if (word,) in known else UNK
-        context = tuple(w if (w,) in known else UNK for w in history)
-        context = context[max(0, len(context) - self.order + 1) :]
+        *context, word = (w if (w,) in self.tables[0] else UNK for w in (*history, word))
+        context = tuple(context[max(0, len(context) - self.order + 1) :])
         total = 0.0
         while True:
             entry = self.tables[len(context)].get((*context, word))
@@ -68,17 +58,11 @@ class NgramModel:
         return sum(self.log10_prob(padded[i], padded[:i]) for i in range(1, len(padded)))
 
     def perplexity(self, sentences: Iterable[Sequence[str]]) -> float:
-        """Perplexity per word, with ends of sentences, and unknown words as ``<unk>``.
-
-        Raises:
-          GmotError: there are no sentences.
-        """
+        """Perplexity per word, with ends of sentences, and unknown words as ``<unk>``."""
         total, events = 0.0, 0
         for words in sentences:
             total += self.sentence_log10_prob(words)
             events += len(words) + 1
-        if not events:
-            raise GmotError("perplexity: no sentences.")
         return 10.0 ** (-total / events)
 
     def save_arpa(self, path: PathLike) -> None:
@@ -97,11 +81,10 @@ class NgramModel:
 
 
 def read_arpa(path: PathLike) -> NgramModel:
-    """Read an ARPA file.
+    """Read an ARPA file; kaldilm aborts the process on malformed ones, hence the strict checks.
 
     Fields are separated by ASCII whitespace, so that a no-break or ideographic space belongs to a
-    word. Highest orders without n-grams are dropped. The checks are strict because kaldilm aborts
-    the process on malformed files.
+    word. Highest orders without n-grams are dropped.
 
     Raises:
       GmotError: the file is missing or malformed: a missing order, a wrong number of n-grams, a
@@ -122,12 +105,13 @@ def read_arpa(path: PathLike) -> NgramModel:
                 if fields[0] == "\\end\\":
                     ended = True
                     break
-                if fields[0] == "\\data\\" or fields[0].endswith("-grams:"):
+                if fields[0] == "\\data\\":
                     section = fields[0]
-                    if section != "\\data\\":
-                        if section != f"\\{len(tables) + 1}-grams:":
-                            raise ValueError(f"expected \\{len(tables) + 1}-grams:")
-                        tables.append({})
+                elif fields[0].endswith("-grams:"):
+                    section = f"\\{len(tables) + 1}-grams:"
+                    if fields[0] != section:
+                        raise ValueError(f"expected {section}")
+                    tables.append({})
                 elif section == "\\data\\":
                     n, count = "".join(fields[1:]).split("=")
                     expected[int(n)] = int(count)

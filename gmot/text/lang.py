@@ -2,13 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from gmot.common import GmotError, PathLike, atomic_path, require_file
+from gmot.common import GmotError, PathLike, require_file, write_lines
 from gmot.text.lexicon import Lexicon, read_lines, segment
 from gmot.text.normalize import normalizer_like
 from gmot.text.tokens import UNK, TokenTable, WordTable
@@ -16,19 +16,12 @@ from gmot.text.tokens import UNK, TokenTable, WordTable
 
 @dataclass
 class Lang:
-    """Tokens, words and text of a language.
+    """Tokens, words and text of a language."""
 
-    Attributes:
-      tokens: outputs of the model.
-      words: of the decoding graph.
-      lexicon: words -> pieces.
-      text: training sentences in words of the lexicon.
-    """
-
-    tokens: TokenTable
-    words: WordTable
+    tokens: TokenTable  # outputs of the model
+    words: WordTable  # of the decoding graph
     lexicon: Lexicon
-    text: list[list[str]]
+    text: list[list[str]]  # training sentences in words of the lexicon
 
     @classmethod
     def from_texts(
@@ -38,26 +31,19 @@ class Lang:
         words: Sequence[str] = (),
         pieces: Sequence[str] = (),
     ) -> "Lang":
-        """Build a lang folder from normalised training texts.
+        """Build a lang folder from the normalised texts of the training split alone.
 
         Args:
-          texts: of the training split alone.
+          texts: of the training split.
           tokenize: text -> pieces (``TeacherTokenizer.tokenize``).
           words: additional words for segmentation and lexicon, if their pieces are tokens.
           pieces: additional tokens, such as those of :func:`read_kept`.
         """
-        spelled = (piece for text in texts for piece in tokenize(text))
-        tokens = TokenTable.from_pieces(chain(pieces, spelled))
+        tokens = TokenTable.from_pieces(chain(pieces, *map(tokenize, texts)))
         sentences = list(segment(texts, words))
-        lexicon = Lexicon.build(
-            chain(words, chain.from_iterable(sentences)), tokenize, tokens.symbols
-        )
-        return cls(
-            tokens=tokens,
-            words=WordTable.from_words(lexicon.words),
-            lexicon=lexicon,
-            text=[lexicon.known_words(sentence) for sentence in sentences],
-        )
+        lexicon = Lexicon.build(chain(words, *sentences), tokenize, tokens.symbols)
+        text = [lexicon.known_words(sentence) for sentence in sentences]
+        return cls(tokens, WordTable.from_words(lexicon.words), lexicon, text)
 
     def save(self, folder: PathLike) -> None:
         """Write ``tokens.txt``, ``words.txt``, ``lexicon.txt`` and ``text``."""
@@ -65,19 +51,13 @@ class Lang:
         self.tokens.save(folder / "tokens.txt")
         self.words.save(folder / "words.txt")
         self.lexicon.save(folder / "lexicon.txt")
-        with atomic_path(folder / "text") as temporary:
-            lines = (" ".join(words) + "\n" for words in self.text)
-            temporary.write_text("".join(lines), encoding="utf-8")
+        write_lines(folder / "text", map(" ".join, self.text))
 
 
 def read_kept(
     folder: PathLike, tokenize: Callable[[str], list[str]]
 ) -> tuple[list[str], list[str]]:
     """Tokens and words of the lang folder of a pretrained model, to keep in a new one.
-
-    Args:
-      folder: of the model that training starts from.
-      tokenize: of the new lang folder.
 
     Raises:
       GmotError: a file is missing, or the words were spelled by another tokenizer.
@@ -94,8 +74,7 @@ def read_kept(
     return tokens.symbols, words
 
 
-@dataclass
-class ReadText:
+class ReadText(NamedTuple):
     """Sentences of a text file in words of a lexicon; numbers of empty and dropped ones."""
 
     sentences: list[list[str]]
@@ -104,54 +83,43 @@ class ReadText:
 
 
 def read_text(path: PathLike, lexicon: Lexicon, max_unknown: float = 0.2) -> ReadText:
-    """Read raw sentences, normalised and segmented like the training text.
+    """Read raw sentences, one per line in UTF-8, normalised and segmented like the training text.
 
-    Letters get the case of the lexicon's words (:func:`gmot.text.normalize.normalizer_like`).
-
-    Args:
-      path: UTF-8 file, one sentence per line.
-      lexicon: an unknown word becomes its characters, an unknown character ``<unk>``.
-      max_unknown: a sentence with a larger share of ``<unk>`` is dropped.
+    Letters get the case of the lexicon's words (:func:`gmot.text.normalize.normalizer_like`). An
+    unknown word becomes its characters, an unknown character ``<unk>``; a sentence with a share of
+    ``<unk>`` above ``max_unknown`` is dropped.
 
     Raises:
       GmotError: the file is missing, empty or not UTF-8, or no sentence remains.
     """
     require_file(path, "Text of the language model", "Give a file with one sentence per line.")
-    result = ReadText([], 0, 0)
+    from tqdm import tqdm  # of the extra "recipe"
+
     normalize = normalizer_like(lexicon.words)
-
-    def texts() -> Iterator[str]:
-        for _, line in read_lines(path):
-            text = normalize(line)
-            if text:
-                yield text
-            else:
-                result.empty += 1
-
-    from tqdm import tqdm
-
-    bar = tqdm(segment(texts(), lexicon.words), desc=str(path), unit="sentence", disable=None)
+    texts = (normalize(line) for _, line in read_lines(path))
+    bar = tqdm(segment(texts, lexicon.words), desc=str(path), unit="sentence", disable=None)
+    sentences: list[list[str]] = []
+    empty = dropped = 0
     for sentence in map(lexicon.known_words, bar):
-        if sentence.count(UNK) > max_unknown * len(sentence):
-            result.dropped += 1
+        if not sentence:
+            empty += 1
+        elif sentence.count(UNK) > max_unknown * len(sentence):
+            dropped += 1
         else:
-            result.sentences.append(sentence)
-    if not result.sentences:
+            sentences.append(sentence)
+    if not sentences:
         raise GmotError(
-            f"{path}: no usable sentence: {result.empty} empty lines, {result.dropped} sentences "
-            f"with more than {max_unknown:.0%} unknown words. Give text in the language of the "
-            "training transcripts."
+            f"{path}: no usable sentence: {empty} empty lines, {dropped} sentences with more than "
+            f"{max_unknown:.0%} unknown words. Give text in the language of the training "
+            "transcripts."
         )
-    return result
+    return ReadText(sentences, empty, dropped)
 
 
 def describe_split(texts: Sequence[str], tokenizer: Any, tokens: TokenTable) -> dict[str, Any]:
-    """Counts of a split, and of what tokens and teacher cannot represent.
+    """Counts of the transcripts of a split, and of what tokens and teacher cannot represent.
 
-    Args:
-      texts: transcripts of the split.
-      tokenizer: has ``tokenize(text)`` and ``unknown(text)``.
-      tokens: of the training split.
+    ``tokenizer`` has ``tokenize(text)`` and ``unknown(text)``.
 
     Returns:
       ``utterances``, ``pieces``, ``oov_pieces``, ``oov`` (piece -> count, the most frequent
@@ -167,8 +135,8 @@ def describe_split(texts: Sequence[str], tokenizer: Any, tokens: TokenTable) -> 
         "pieces": sum(pieces.values()),
         "oov_pieces": sum(oov.values()),
         "oov": dict(oov.most_common()),
-        "utterances_with_digits_or_latin": sum(
-            bool(latin.search(text.replace(UNK, ""))) for text in texts
+        "utterances_with_digits_or_latin": len(
+            [text for text in texts if latin.search(text.replace(UNK, ""))]
         ),
         "lacking_in_teacher": dict(lacking.most_common()),
     }

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from gmot.common import GmotError, PathLike, atomic_path, read_utf8, require_file
+from gmot.common import GmotError, PathLike, read_utf8, require_file, write_lines
 from gmot.text.normalize import CJK, normalize_text
 from gmot.text.tokens import APOSTROPHES, UNK
 
@@ -18,24 +18,18 @@ _CJK = re.compile(f"[{CJK}]")
 
 
 def segment(sentences: Iterable[str], words: Iterable[str] = ()) -> Iterator[list[str]]:
-    """Word segmentation with jieba's dictionary (most probable sequence of words).
+    """Words of normalised sentences by jieba's dictionary (most probable sequence), without spaces.
 
     jieba's hidden Markov model, which invents words, is not used: Chinese strings outside the
     dictionary become single characters. A run of letters, digits and apostrophes is never divided:
     it is a word, or part of a dictionary word such as ``T恤``. ``<unk>`` is a word. The result
-    depends on the sentence alone.
-
-    Args:
-      sentences: normalised texts.
-      words: additional dictionary words, with frequencies that keep them undivided.
-
-    Yields:
-      The words of each sentence, without spaces.
+    depends on the sentence alone. ``words`` are added to the dictionary, with frequencies that
+    keep them undivided.
     """
     tokenizer = copy.copy(_jieba())
     tokenizer.FREQ = dict(tokenizer.FREQ)  # not shared, because words are added
-    for word in sorted({word for word in words if len(word) > 1}):
-        if not tokenizer.FREQ.get(word):
+    for word in sorted(set(words)):
+        if len(word) > 1 and not tokenizer.FREQ.get(word):
             tokenizer.add_word(word)
     for sentence in sentences:
         parts = [part for chunk in sentence.split() for part in re.split(f"({UNK})", chunk)]
@@ -65,11 +59,10 @@ def _words(text: str, tokenizer: Any) -> list[str]:
     that begin or end within a run are removed from the graph of possible words.
     """
     inside = [_in_run(a) and _in_run(b) for a, b in zip(text, text[1:])] + [False]
-    ends = tokenizer.get_DAG(text)  # first character -> last characters of possible words
-    for first in ends:
-        ends[first] = [last for last in ends[first] if not inside[last]]
-        if not ends[first]:
-            ends[first] = [inside.index(False, first)]
+    ends = {  # first character -> last characters of possible words
+        first: [last for last in found if not inside[last]] or [inside.index(False, first)]
+        for first, found in tokenizer.get_DAG(text).items()
+    }
     route: dict[int, Any] = {}
     tokenizer.calc(text, ends, route)
     words, first = [], 0
@@ -81,9 +74,8 @@ def _words(text: str, tokenizer: Any) -> list[str]:
 
 
 def _in_run(character: str) -> bool:
-    if character in APOSTROPHES:
-        return True
-    return unicodedata.category(character)[0] in "LMN" and not _CJK.match(character)
+    letter = unicodedata.category(character)[0] in "LMN" and not _CJK.match(character)
+    return letter or character in APOSTROPHES
 
 
 def read_lines(path: PathLike) -> Iterator[tuple[int, str]]:
@@ -109,87 +101,60 @@ class WordList(NamedTuple):
 
 
 def read_word_list(path: PathLike, normalize: Callable[[str], str] = normalize_text) -> WordList:
-    """Read the words of a pronunciation lexicon: ``word phone phone ...`` lines.
+    """Read the words of a pronunciation lexicon: ``word phone phone ...`` lines in UTF-8.
 
-    The number of a variant, as in ``今天(2)``, is removed. ``SIL``, tags such as ``<...>`` and
-    entries without spoken text are not words.
-
-    Args:
-      path: UTF-8 file.
-      normalize: normaliser of the transcripts (:func:`gmot.text.normalize.normalizer_like`).
+    Words are normalised like the transcripts, by ``normalize``. The number of a variant, as in
+    ``今天(2)``, is removed. ``SIL``, tags such as ``<...>`` and entries without spoken text are not
+    words.
 
     Raises:
       GmotError: the file is missing, is not UTF-8, has a line without phones, or no words.
     """
     require_file(path, "Word lexicon", "Give a file of 'word phone phone ...' lines.")
-    words, no_words, repeated = set(), [], 0
-    number = 0
+    words, no_words, repeated, number = set(), [], 0, 0
     for number, line in read_lines(path):
         fields = line.split()
-        if not fields:
-            continue
-        if len(fields) < 2:
+        if len(fields) == 1:
             raise GmotError(
                 f"{path}, line {number}: found '{fields[0]}', expected 'word phone phone ...'. "
                 "Fix or remove the line."
             )
+        if not fields:
+            continue
         word = normalize(re.sub(r"(?<=.)[(\uff08]\d+[)\uff09]$", "", fields[0]))
-        if fields[0].strip("!").upper() == "SIL":
-            word = ""
-        if not word or " " in word or UNK in word:
+        silence = fields[0].strip("!").upper() == "SIL"
+        if silence or not word or " " in word or UNK in word:
             no_words.append(fields[0])
         elif word in words:
             repeated += 1
         else:
             words.add(word)
     if not words:
-        raise GmotError(
-            f"{path}: no words in {number} lines, expected 'word phone phone ...' lines."
-        )
+        raise GmotError(f"{path}: no words in {number} lines, expected 'word phone phone ...'.")
     return WordList(sorted(words), repeated, no_words)
 
 
 class Lexicon:
-    """Spelling of each word in pieces, one per word.
+    """Spelling of each word in pieces, one per word: word -> pieces.
 
-    Args:
-      spellings: word -> pieces. ``<unk>``, spelled ``<unk>``, is added.
-
-    Raises:
-      GmotError: a word has no pieces.
+    ``<unk>``, spelled ``<unk>``, is added.
     """
 
     def __init__(self, spellings: dict[str, list[str]]):
-        empty = sorted(word for word, pieces in spellings.items() if not pieces)
-        if empty:
-            raise GmotError(f"lexicon: words without pieces: {empty[:5]}.")
         self.spellings = {UNK: [UNK], **dict(sorted(spellings.items()))}
 
     @classmethod
     def build(
-        cls,
-        words: Iterable[str],
-        tokenize: Callable[[str], list[str]],
-        pieces: Iterable[str],
+        cls, words: Iterable[str], tokenize: Callable[[str], list[str]], pieces: Iterable[str]
     ) -> "Lexicon":
-        """Spell words and their single characters.
+        """Spell words, and their characters, so that unknown words can be spelled.
 
-        Single characters are included so that unknown words can be spelled. A word with a piece
-        outside of ``pieces`` is left out, because the model cannot output it.
-
-        Args:
-          words: of the training text.
-          tokenize: text -> pieces.
-          pieces: outputs of the model.
+        A word with a piece outside of ``pieces``, the outputs of the model, is left out.
         """
         known = set(pieces) - {UNK}
         words = set(words) - {UNK}
-        spellings = {}
-        for word in words.union(*words):
-            spelling = tokenize(word)
-            if spelling and known.issuperset(spelling):
-                spellings[word] = spelling
-        return cls(spellings)
+        spellings = {word: tokenize(word) for word in words.union(*words)}
+        return cls({word: s for word, s in spellings.items() if s and known.issuperset(s)})
 
     def __len__(self) -> int:
         return len(self.spellings)
@@ -214,9 +179,9 @@ class Lexicon:
 
     def save(self, path: PathLike) -> None:
         """Write ``word piece piece ...`` lines."""
-        with atomic_path(path) as temporary:
-            lines = (f"{word} {' '.join(pieces)}\n" for word, pieces in self.spellings.items())
-            temporary.write_text("".join(lines), encoding="utf-8")
+        write_lines(
+            path, (" ".join([word, *spelling]) for word, spelling in self.spellings.items())
+        )
 
     @classmethod
     def load(cls, path: PathLike) -> "Lexicon":

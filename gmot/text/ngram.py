@@ -15,11 +15,9 @@ from gmot.text.tokens import UNK
 
 
 def train(
-    sentences: Iterable[Sequence[str]],
-    order: int = 3,
-    vocabulary: Iterable[str] | None = None,
+    sentences: Iterable[Sequence[str]], order: int = 3, vocabulary: Iterable[str] | None = None
 ) -> NgramModel:
-    """Estimate an interpolated modified Kneser-Ney model.
+    """Estimate an interpolated modified Kneser-Ney model; it sums to one for each history.
 
     ``<unk>`` is in the vocabulary and counts words outside of ``vocabulary``; if there are none, it
     has the probability of an unseen word. Every word of the vocabulary has a unigram probability,
@@ -29,9 +27,6 @@ def train(
       sentences: sequences of words, without ``<s>`` and ``</s>``.
       order: of the model.
       vocabulary: words of the model; None: those of the sentences.
-
-    Returns:
-      A model whose probabilities sum to one for each history.
 
     Raises:
       GmotError: no sentences, an invalid order, or ``<s>``, ``</s>`` as words.
@@ -51,24 +46,17 @@ def train(
     left_over: list[dict[Ngram, float]] = []  # per order: history -> mass for lower orders
     for n, counts in enumerate(_adjusted_counts(padded, order), 1):
         logging.info("n-grams of order %d: %d", n, len(counts))
-        lower = probs[-1] if probs else {}
-        table, share = _interpolate(counts, lower, uniform)
+        table, share = _interpolate(counts, probs[-1] if probs else {}, uniform)
         probs.append(table)
         left_over.append(share)
     unseen = left_over[0][()] * uniform
     for word in words | {EOS}:
         probs[0].setdefault((word,), unseen)
-
-    tables = []
-    for n, table in enumerate(probs):
-        back_off = left_over[n + 1] if n + 1 < order else {}
-        entries = {
-            ngram: Entry(math.log10(prob), math.log10(back_off.get(ngram, 1.0)))
-            for ngram, prob in table.items()
-        }
-        if n == 0:  # a history that is never predicted
-            entries[(BOS,)] = Entry(-99.0, math.log10(back_off.get((BOS,), 1.0)))
-        tables.append({ngram: entries[ngram] for ngram in sorted(entries)})
+    probs[0][(BOS,)] = 1e-99  # a history that is never predicted
+    tables = [
+        {g: Entry(math.log10(table[g]), math.log10(back_off.get(g, 1.0))) for g in sorted(table)}
+        for table, back_off in zip(probs, [*left_over[1:], {}])
+    ]
     return NgramModel(tables)
 
 
@@ -106,9 +94,9 @@ def _adjusted_counts(padded: list[list[str]], order: int) -> list[dict[Ngram, in
         for n in range(1, order + 1)
     ]
     adjusted: list[dict[Ngram, int]] = []
-    for n in range(1, order):
-        counts = Counter(ngram[1:] for ngram in raw[n])
-        counts.update({ngram: c for ngram, c in raw[n - 1].items() if ngram[0] == BOS})
+    for lower, higher in zip(raw, raw[1:]):
+        counts = Counter(ngram[1:] for ngram in higher)
+        counts.update({ngram: c for ngram, c in lower.items() if ngram[0] == BOS})
         adjusted.append(counts)
     return [*adjusted, raw[-1]]
 

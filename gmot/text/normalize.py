@@ -42,7 +42,8 @@ def normalize_text(text: str, upper: bool = True) -> str:
     """
     parts = _TAG.split(unicodedata.normalize("NFKC", text))
     parts[::2] = [_spoken(part, upper) for part in parts[::2]]
-    parts[1::2] = [UNK if _is_unknown(tag) else "" for tag in parts[1::2]]
+    names = (re.sub(r"\W", "", tag).lower() for tag in parts[1::2])
+    parts[1::2] = [UNK if name in _UNKNOWN else "" for name in names]
     return _SPACE_BESIDE_CJK.sub("", " ".join(" ".join(parts).split()))
 
 
@@ -73,22 +74,16 @@ def load_normalizer(name: str) -> Callable[[str], str]:
 def find_tags(text: str) -> list[str]:
     """Tags of a transcript: annotations that are not spoken.
 
-    Contents of angle or square brackets, as ``<SPOKEN_NOISE>`` or ``[noise]``; a single word in
-    braces, as ``{BREATH}``; names of sounds in parentheses, plus signs or asterisks, as
-    ``(laughter)``, ``++noise++`` or ``*cough*``. Other parenthesised text may be spoken.
-    Full-width brackets are included.
+    Angle or square brackets, as ``<SPOKEN_NOISE>``, ``[noise]``; single words in braces, as
+    ``{BREATH}``; names of sounds in parentheses, plus signs or asterisks, as ``(laughter)``,
+    ``++noise++``, ``*cough*``. Other parenthesised text may be spoken. Full-width brackets count.
     """
     return _TAG.findall(unicodedata.normalize("NFKC", text))
 
 
-def _is_unknown(tag: str) -> bool:
-    return re.sub(r"\W", "", tag).lower() in _UNKNOWN
-
-
 def _spoken(text: str, upper: bool) -> str:
     """Normalised text without tags, except for spaces."""
-    if upper:
-        # Upper-casing may decompose.
+    if upper:  # may decompose
         text = unicodedata.normalize("NFKC", text.upper())
     # Marks that compose may have been separated by a removed character.
     return unicodedata.normalize("NFKC", "".join(map(_keep, text)))
@@ -112,14 +107,10 @@ def normalizer_like(texts: Iterable[str]) -> Callable[[str], str]:
     Upper case if no letter of ``texts`` is lower case, lower case if none is upper case, else the
     case is unchanged.
     """
-    has_lower = has_upper = False
-    for text in texts:
-        text = text.replace(UNK, "")
-        has_lower |= text != text.upper()
-        has_upper |= text != text.lower()
-    if not has_lower:
+    spoken = "".join(text.replace(UNK, "") for text in texts)
+    if spoken == spoken.upper():
         return normalize_text
-    if has_upper:
+    if spoken != spoken.lower():
         return normalize_keeping_case
     return lambda text: normalize_keeping_case(text).lower()
 

@@ -1,10 +1,11 @@
 """Symbol tables of tokens and words, and scoring units."""
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable
 
-from gmot.common import GmotError, PathLike, atomic_path, fingerprint, read_utf8, require_file
+from gmot.common import GmotError, PathLike, fingerprint, read_utf8, require_file, write_lines
 
 BLANK = "<blk>"
 BLANK_ID = 0
@@ -22,20 +23,23 @@ class SymbolTable:
 
     Raises:
       GmotError: a symbol is repeated, is empty or contains white space, or the table does not
-        begin with :attr:`first_symbols`.
+        begin with :attr:`first_symbols` or end with :attr:`last_symbols`.
     """
 
     first_symbols: list[str] = []
+    last_symbols: list[str] = []
 
     def __init__(self, symbols: Iterable[str], origin: PathLike = "symbols"):
         self.symbols = list(symbols)
         self.ids: dict[str, int] = {symbol: i for i, symbol in enumerate(self.symbols)}
-        first = self.first_symbols
-        if self.symbols[: len(first)] != first:
-            raise GmotError(
-                f"{origin}: begins with {self.symbols[: len(first)]}, expected {first}. "
-                "Make the lang folder again (local/prepare_lang.py)."
-            )
+        first, last = self.first_symbols, self.last_symbols
+        begin, end = self.symbols[: len(first)], self.symbols[len(self.symbols) - len(last) :]
+        for verb, found, expected in (("begins", begin, first), ("ends", end, last)):
+            if found != expected:
+                raise GmotError(
+                    f"{origin}: {verb} with {found}, expected {expected}. "
+                    "Make the lang folder again (local/prepare_lang.py)."
+                )
         if len(self.ids) != len(self.symbols):
             repeated = sorted(s for s in self.ids if self.symbols.count(s) > 1)
             raise GmotError(f"{origin}: symbols occur more than once: {repeated[:5]}.")
@@ -59,9 +63,7 @@ class SymbolTable:
         return fingerprint(*self.symbols)
 
     def save(self, path: PathLike) -> None:
-        with atomic_path(path) as temporary:
-            lines = (f"{symbol} {i}\n" for i, symbol in enumerate(self.symbols))
-            temporary.write_text("".join(lines), encoding="utf-8")
+        write_lines(path, (f"{symbol} {i}" for i, symbol in enumerate(self.symbols)))
 
     @classmethod
     def load(cls, path: PathLike):
@@ -72,8 +74,7 @@ class SymbolTable:
         """
         require_file(path, "Symbol table", "Make the lang folder first (local/prepare_lang.py).")
         symbols: list[str] = []
-        lines = read_utf8(path).splitlines()
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(read_utf8(path).splitlines(), 1):
             fields = line.split()
             if len(fields) != 2 or fields[1] != str(len(symbols)):
                 raise GmotError(
@@ -107,14 +108,6 @@ class WordTable(SymbolTable):
     first_symbols = ["<eps>"]
     last_symbols = ["#0", "<s>", "</s>"]
 
-    def __init__(self, symbols: Iterable[str], origin: PathLike = "words"):
-        super().__init__(symbols, origin)
-        if self.symbols[-3:] != self.last_symbols:
-            raise GmotError(
-                f"{origin}: ends with {self.symbols[-3:]}, expected {self.last_symbols}. "
-                "Make the lang folder again (local/prepare_lang.py)."
-            )
-
     @classmethod
     def from_words(cls, words: Iterable[str]) -> "WordTable":
         """Table of the distinct words, sorted."""
@@ -137,24 +130,17 @@ def characters(text: str) -> list[str]:
     for part in re.split(f"({UNK})", text, flags=re.IGNORECASE):
         if part.lower() == UNK:
             units.append(UNK)
-        elif part:
+        else:
             upper = unicodedata.normalize("NFKC", part).upper()
-            units += unicodedata.normalize("NFKC", upper.translate(_NOT_SCORED))
+            units += unicodedata.normalize("NFKC", "".join(filter(_is_scored, upper)))
     return units
 
 
-class _NotScored(dict[int, str]):
-    """Table for ``str.translate`` that removes characters that are not scored."""
-
-    def __missing__(self, code: int) -> str:
-        character = chr(code)
-        removed = character in APOSTROPHES or character.isspace()
-        removed = removed or unicodedata.category(character)[0] == "C"  # zero-width, control
-        self[code] = "" if removed else character
-        return self[code]
-
-
-_NOT_SCORED = _NotScored()
+@functools.cache
+def _is_scored(character: str) -> bool:
+    # Category C: zero-width, control.
+    ignored = character in APOSTROPHES or character.isspace()
+    return not ignored and unicodedata.category(character)[0] != "C"
 
 
 def pieces_to_text(pieces: Iterable[str]) -> str:

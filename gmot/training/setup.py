@@ -21,7 +21,7 @@ from gmot.model.config import ModelConfig
 from gmot.model.ctc_model import CtcModel
 from gmot.model.subsampling import output_length
 from gmot.provenance import add_run, choose_device, describe_run
-from gmot.teacher import FeatureStore, TeacherTokenizer, teacher_size
+from gmot.teacher import FeatureStore, TeacherTokenizer, load_config
 from gmot.text.tokens import TokenTable
 from gmot.training.labels import Labels
 from gmot.training.trainer import Trainer
@@ -85,7 +85,7 @@ def read_inputs(args: argparse.Namespace) -> Inputs:
     labels = Labels(tokens, tokenizer.tokenize)
     store = open_store(args, tokenizer) if args.transfer.learns_from_teacher else None
     mean, std = load_cmvn(args.fbank_dir, args.prefix)
-    data = AsrDataModule.from_config(args.fbank_dir, args.prefix, args.data, args.training.seed)
+    data = AsrDataModule(args.fbank_dir, args.prefix, args.data, args.training.seed)
     texts = [cut.supervisions[0].text for cut in data.cuts(args.train_split)]
     labels.add(texts, args.lang_dir)
     corpus = fingerprint(mean.tolist(), std.tolist(), *texts)
@@ -123,7 +123,7 @@ def model_config(args: argparse.Namespace, inputs: Inputs) -> ModelConfig:
     """``--model.*`` with what lang folder, features, teacher and transfer determine."""
     teacher_dim = inputs.store.dim if inputs.store else None
     if args.transfer.has_adapter and inputs.store is None:  # an adapter that learns by CTC alone
-        teacher_dim = teacher_size(args.teacher).dim
+        teacher_dim = load_config(args.teacher).hidden_size
     return replace(
         args.model,
         vocab_size=len(inputs.labels.tokens),
@@ -157,7 +157,8 @@ def _millions(module: nn.Module | None) -> float:
 
 def _layer(store: FeatureStore, teacher: str) -> dict[str, int]:
     """Layer of the features, and number of layers."""
-    return {"number": store.layer, "of": store.num_layers or teacher_size(teacher).num_layers}
+    num_layers = store.num_layers or load_config(teacher).num_hidden_layers
+    return {"number": store.layer, "of": num_layers}
 
 
 def open_store(args: argparse.Namespace, tokenizer: TeacherTokenizer) -> FeatureStore:
@@ -170,7 +171,7 @@ def open_store(args: argparse.Namespace, tokenizer: TeacherTokenizer) -> Feature
     folder, transfer = args.teacher_store, args.transfer
     if not folder:
         raise GmotError("--teacher-store is missing: this transfer learns from it (stage 7).")
-    store = FeatureStore.open(folder)
+    store = FeatureStore(folder)
     if store.tokenizer != tokenizer.fingerprint:
         raise GmotError(
             f"{folder}: features of a teacher whose tokenizer is {store.tokenizer}, that of "

@@ -10,7 +10,8 @@ import torch
 from lhotse import Fbank, FbankConfig
 
 from gmot.common import GmotError
-from gmot.data.augment import SpecAugment, generator_for
+from gmot.data.augment import generator_for, spec_augment
+from gmot.data.config import DataConfig, SpecAugmentConfig
 from gmot.data.datamodule import AsrDataModule
 from gmot.data.features import compute_fbank, load_cmvn, load_cuts
 from gmot.data.manifests import prepare_manifests
@@ -150,7 +151,8 @@ def test_the_whole_way(corpus, tmp_path):
     assert len(mean) == len(std) == 83
     cuts = load_cuts(tmp_path / "fbank", "toy", "dev")
     assert cuts[0].load_features().shape[1] == 83
-    data = AsrDataModule(tmp_path / "fbank", "toy", seed=1, spec_augment=SpecAugment(p=1.0))
+    config = DataConfig(spec_augment=SpecAugmentConfig(p=1.0))
+    data = AsrDataModule(tmp_path / "fbank", "toy", config, seed=1)
     batch = next(iter(data.train_dataloader("train")))
     assert batch.features.shape[2] == 83
     # Nothing of the mean of the filter bank (about -10) gets into the pitch.
@@ -161,13 +163,11 @@ def test_the_whole_way(corpus, tmp_path):
 
 
 def test_masks_know_the_pitch():
-    augment = SpecAugment(
-        time_warp_factor=0, num_feature_masks=1, features_mask_size=5, p=1.0, num_others=3
-    )
+    config = SpecAugmentConfig(time_warp_factor=0, num_feature_masks=1, features_mask_size=5, p=1.0)
     features = torch.cat(
         [torch.full((400, 10), -8.0) + torch.randn(400, 10), torch.rand(400, 3)], 1
     )
-    changed = augment(features, generator_for(0))
+    changed = spec_augment(config, features, generator_for(0), num_others=3)
     masked = (changed[:, :10] != features[:, :10]).all(dim=1)
     assert masked.any() and not masked.all()
     # No frequency mask reaches the pitch; time masks put its own mean there.

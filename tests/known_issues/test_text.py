@@ -106,8 +106,8 @@ def test_b04_teacher_and_masked_lm_are_fed_letters(lower_case_bert, tokenizer):
 
     from gmot.teacher import MaskedLanguageModel, Teacher
 
-    ids = tokenizer.input_ids("T恤")
-    assert len(ids) == 4 and tokenizer.input_ids("<unk>")[1] not in ids
+    ids, unknown = (tokenizer.input_ids(text, 9, "the test") for text in ("T恤", "<unk>"))
+    assert len(ids) == 4 and unknown[1] not in ids
     upper, lower = Teacher(lower_case_bert).encode(["T恤", "t恤"])
     torch.testing.assert_close(upper, lower)
     scores = MaskedLanguageModel(lower_case_bert).score(["T恤", "t恤", "龘恤"])

@@ -73,7 +73,7 @@ def test_a_corpus_from_audio_to_teacher_features(tmp_path, run_script):
 
     from gmot.teacher import FeatureStore
 
-    store = FeatureStore.open(tmp_path / "data" / "teacher")
+    store = FeatureStore(tmp_path / "data" / "teacher")
     assert store.get("今天天").shape == (5, 32) and store.get("今天气").shape == (5, 32)
 
 

@@ -179,7 +179,7 @@ def test_files_of_another_content_are_named(tmp_path, name, content):
 
     readers = {
         "toy_cmvn.json": lambda: load_cmvn(tmp_path, "toy"),
-        "index.json": lambda: FeatureStore.open(tmp_path),
+        "index.json": lambda: FeatureStore(tmp_path),
         "tokens.txt": lambda: TokenTable.load(tmp_path / name),
         "lexicon.txt": lambda: Lexicon.load(tmp_path / name),
     }
@@ -195,6 +195,7 @@ def test_an_error_of_a_loading_process_is_its_message_alone(tmp_path):
     """torch puts a traceback before what a loading process raises."""
     from audio import write_part
 
+    from gmot.data.config import DataConfig
     from gmot.data.datamodule import AsrDataModule
     from gmot.data.features import compute_fbank
     from gmot.data.manifests import prepare_manifests
@@ -202,7 +203,8 @@ def test_an_error_of_a_loading_process_is_its_message_alone(tmp_path):
     write_part(tmp_path / "corpus" / "dev", [0.3, 0.4])
     prepare_manifests(tmp_path / "corpus", "toy", ["dev"], tmp_path / "m")
     compute_fbank("toy", "dev", tmp_path / "m", tmp_path / "f")
-    batches = AsrDataModule(tmp_path / "f", "toy", num_workers=1).eval_dataloader("dev")
+    data = AsrDataModule(tmp_path / "f", "toy", DataConfig(num_workers=1))
+    batches = data.eval_dataloader("dev")
     (tmp_path / "f" / "toy_feats_dev" / "shard-000.f16").unlink()
     with pytest.raises(GmotError, match="^features of 'utt00.' cannot be read") as error:
         list(batches)

@@ -7,7 +7,7 @@ import torch
 from small_bert import METASPACE, save_model, save_sentencepiece, save_small_bert
 
 from gmot.common import GmotError
-from gmot.teacher import FeatureStore, Teacher, TeacherTokenizer, teacher_size, write_store
+from gmot.teacher import FeatureStore, Teacher, TeacherTokenizer, load_config, write_store
 
 transformers = pytest.importorskip("transformers")
 
@@ -179,7 +179,7 @@ def test_a_sentence_that_is_too_long_is_named(folder):
 def test_a_store_gives_back_the_features(folder, tmp_path):
     teacher = Teacher(folder, layer=2)
     count = write_store(tmp_path / "store", teacher, SENTENCES * 3, batch_size=4)
-    store = FeatureStore.open(tmp_path / "store")
+    store = FeatureStore(tmp_path / "store")
     assert count == len(store) == len(SENTENCES)
     assert (store.dim, store.fingerprint) == (16, teacher.fingerprint)
     for text in SENTENCES:
@@ -211,7 +211,7 @@ def test_features_beyond_half_precision_are_an_error_that_names_the_text(wordpie
         assert fact in message
     value = float(message.split("value ")[1].split()[0])
     assert 65504 < abs(value) <= largest * 1.001
-    assert "今天" in FeatureStore.open(tmp_path / "store")  # what was there stays
+    assert "今天" in FeatureStore(tmp_path / "store")  # what was there stays
     write_store(tmp_path / "store", Teacher(wordpiece, layer=3), ["他在"])
 
 
@@ -219,30 +219,30 @@ def test_a_store_knows_its_layer_and_its_tokenizer(folder, tmp_path):
     for layer, number in (("last", 4), (2, 2)):
         teacher = Teacher(folder, layer)
         write_store(tmp_path / "store", teacher, ["今天"])
-        store = FeatureStore.open(tmp_path / "store")
+        store = FeatureStore(tmp_path / "store")
         assert (store.layer, store.num_layers) == (number, 4)
         assert store.tokenizer == TeacherTokenizer(folder).fingerprint
-    assert teacher_size(folder) == (16, 4)
+    assert (load_config(folder).hidden_size, load_config(folder).num_hidden_layers) == (16, 4)
     path = tmp_path / "store" / "index.json"
     index = json.loads(path.read_text(encoding="utf-8"))
     assert index["texts"] == {"今天": [0, 4]}
     del index["num_layers"], index["tokenizer"]
     path.write_text(json.dumps(index), encoding="utf-8")
-    store = FeatureStore.open(tmp_path / "store")  # of the first edition
+    store = FeatureStore(tmp_path / "store")  # of the first edition
     assert (store.layer, store.num_layers, store.tokenizer) == (2, None, None)
 
 
 def test_a_missing_or_broken_store_is_an_error(folder, tmp_path):
     write_store(tmp_path / "store", Teacher(folder, layer=2), SENTENCES)
     with pytest.raises(GmotError, match="nothing"):
-        FeatureStore.open(tmp_path / "nothing")
+        FeatureStore(tmp_path / "nothing")
     features = tmp_path / "store" / "features.bin"
     features.write_bytes(features.read_bytes()[:-2])
     with pytest.raises(GmotError, match="features.bin"):
-        FeatureStore.open(tmp_path / "store")
+        FeatureStore(tmp_path / "store")
     (tmp_path / "store" / "index.json").write_text("[]")
     with pytest.raises(GmotError, match="index.json"):
-        FeatureStore.open(tmp_path / "store")
+        FeatureStore(tmp_path / "store")
 
 
 def test_a_store_is_written_whole_or_not_at_all(folder, tmp_path):
@@ -251,7 +251,7 @@ def test_a_store_is_written_whole_or_not_at_all(folder, tmp_path):
     too_long = "今" * (teacher.max_tokens + 1)
     with pytest.raises(GmotError, match="今今"):
         write_store(tmp_path / "store", teacher, ["他在", too_long], batch_size=1)
-    assert "今天" in FeatureStore.open(tmp_path / "store")
+    assert "今天" in FeatureStore(tmp_path / "store")
     assert [path.name for path in tmp_path.glob("*store*")] == ["store"]
     with pytest.raises(GmotError, match="store"):
         write_store(tmp_path / "store", teacher, [])

@@ -93,7 +93,7 @@ def test_probabilities_of_every_history_sum_to_one(order, num):
 
 def test_every_word_of_the_vocabulary_is_possible():
     model = train([["a", "b"]], order=3, vocabulary=["a", "b", "c"])
-    assert set(model.vocabulary) == {"a", "b", "c"}
+    assert set(model.tables[0]) == {(w,) for w in ("a", "b", "c", "<unk>", "<s>", "</s>")}
     assert math.isfinite(model.log10_prob("c", ("<s>", "a")))
     # A word outside is <unk>, which was never seen either.
     assert model.log10_prob("d", ("a",)) == model.log10_prob("c", ("a",))
@@ -102,7 +102,7 @@ def test_every_word_of_the_vocabulary_is_possible():
 def test_words_outside_the_vocabulary_are_counted_as_unk():
     text = [["a", "x"], ["a", "y"], ["a", "z"], ["b", "a"]]
     model = train(text, order=2, vocabulary=["a", "b"])
-    assert model.vocabulary == ["a", "b"]
+    assert set(model.tables[0]) == {(w,) for w in ("a", "b", "<unk>", "<s>", "</s>")}
     assert model.log10_prob("x", ("a",)) > model.log10_prob("b", ("a",))
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.rows import load_row
-from gmot.common import GmotError
+from gmot.common import GmotError, write_json
 from gmot.data.datamodule import Batch
 from gmot.model.checkpoint import (
     BEST,
@@ -60,7 +60,8 @@ def teacher_store(folder, texts, width=6):
         "random_weights": False,
         "rows": int(ends[-1]),
     }
-    return FeatureStore(folder, index)
+    write_json(folder / "index.json", index)
+    return FeatureStore(folder)
 
 
 def trainer(folder, dev=None, train=None, system="ctc", tokenize=list, **options):
