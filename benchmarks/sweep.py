@@ -32,8 +32,8 @@ class Design(NamedTuple):
 
 
 # The three rows of GM-OT's Fig. 3. rho = 0 in the first is ours (the paper does not say), as is
-# what no row names: it is the system's. So is the fourth: in the first a larger alpha also weakens
-# the nodes (Eq. 12), which by itself makes a plan more diffuse.
+# what no row names: it is the experiment's. So is the fourth: in the first a larger alpha also
+# weakens the nodes (Eq. 12), which by itself makes a plan more diffuse.
 ROWS = (
     Design("alpha", {"rho": 0.0}),
     Design("rho", {"alpha": 0.1}),
@@ -49,7 +49,7 @@ CLAIMS: dict[str, tuple[str, tuple[tuple[str, int], ...]]] = {
 }
 CLEAR = 0.5  # a mean rank correlation that is an effect
 
-# The stationary point of the entropic objective that a system descends.
+# The stationary point of the entropic objective that training descends.
 CONVERGED = {
     "method": "projected_gradient",
     "final_sinkhorn": False,
@@ -105,12 +105,12 @@ def choose_utterances(trained: TrainedTransport, drawn: str | None, count: int) 
     """The utterance to draw, and others of all lengths to measure.
 
     Args:
-      trained: the system with its part.
+      trained: the experiment with its split.
       drawn: None: the one of middle length.
-      count: how many in all, if the part has them.
+      count: how many in all, if the split has them.
 
     Raises:
-      GmotError: ``drawn`` is not in the part.
+      GmotError: ``drawn`` is not in the split.
     """
     drawn = trained.ids[len(trained.ids) // 2] if drawn is None else drawn
     trained.check_ids([drawn])
@@ -129,13 +129,13 @@ def sweep(
     """The rows of GM-OT's Fig. 3: the transport of some utterances under other parameters.
 
     Args:
-      settings: of the system, for the solver and for what a row does not say.
+      settings: of the experiment, for the solver and for what a row does not say.
       utterances: all are measured, the first is drawn.
       grids: values of "alpha", "rho" and "beta".
-      converged: with ``CONVERGED`` in place of the system's own solver settings.
+      converged: with ``CONVERGED`` in place of the experiment's own solver settings.
 
     Raises:
-      GmotError: the system has no edges in its transport, or a value is out of range.
+      GmotError: the experiment has no edges in its transport, or a value is out of range.
     """
     grids = {parameter: check_grid(parameter, values) for parameter, values in grids.items()}
     if settings.max_outer == 1:
@@ -219,7 +219,7 @@ def sweep_report(trained: TrainedTransport, drawn: str, rows: Sequence[Row], pic
     """Means over the utterances and the verdicts, as Markdown.
 
     Args:
-      trained: the system.
+      trained: the experiment.
       drawn: id of the utterance in the picture.
       rows: of :func:`sweep`.
       picture: its file, beside the report.
@@ -236,9 +236,9 @@ def sweep_report(trained: TrainedTransport, drawn: str, rows: Sequence[Row], pic
         f"Solver: {solver.method}, at most {solver.max_outer} steps of {solver.max_inner} Sinkhorn "
         f"iterations, tolerance {solver.tolerance:g}"
         f"{', then a Sinkhorn at beta' if solver.final_sinkhorn else ''}. rho = 0 where alpha is "
-        "varied is ours; beta is the system's where it is not varied. A larger alpha adds edges "
-        "and takes weight from the nodes; where beta falls as (1 - alpha), it adds edges only: "
-        "that part is no row of the paper.",
+        "varied is ours; beta is the experiment's where it is not varied. A larger alpha adds "
+        "edges and takes weight from the nodes; where beta falls as (1 - alpha), it adds edges "
+        "only: that part is no row of the paper.",
         "evenness: entropy of the tokens' frames (of the argmax) by its maximum; variation: "
         "coefficient of variation of their number; backward: share of steps to an earlier token; "
         "diagonal: mean distance to it; entropy of the plan in nats; diffuseness: the same by its "

@@ -1,5 +1,6 @@
 """Couplings of a trained model."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmot.common import GmotError, PathLike
+from gmot.common import GmotError
 from gmot.config import from_dict
 from gmot.data.datamodule import AsrDataModule
 from gmot.model.checkpoint import load_for_decoding
@@ -18,7 +19,6 @@ from gmot.transfer.losses import transport_loss
 
 class Utterance(NamedTuple):
     """Attributes:
-    id: utterance id.
     pieces: tokens, [CLS] and [SEP] included.
     h: (T, D), acoustic nodes (FC2).
     z: (L, D), teacher features.
@@ -32,7 +32,6 @@ class Utterance(NamedTuple):
 
 class Coupling(NamedTuple):
     """Attributes:
-    id: utterance id.
     pieces: tokens, [CLS] and [SEP] included.
     plan: (T, L), frames x tokens.
     node, edge: node and edge terms of the transport cost.
@@ -52,42 +51,29 @@ class TrainedTransport:
     space. (In the GM-OT paper's coupling study the encoder was trained with CTC alone.)
 
     Args:
-      exp_dir, epoch, avg: model (:func:`load_for_decoding`).
-      fbank_dir, prefix, split: utterances.
-      teacher, random_weights: as in stage 7.
-      layer: teacher layer; None: that of the training.
+      args: options of ``local/plot_coupling.py``.
 
     Raises:
       GmotError: no transport in training, or another teacher than in training.
     """
 
-    def __init__(
-        self,
-        exp_dir: PathLike,
-        epoch: int | None,
-        avg: int,
-        fbank_dir: PathLike,
-        prefix: str,
-        split: str,
-        teacher: str,
-        layer: int | str | None,
-        random_weights: bool = False,
-    ):
-        self.model, self.config = load_for_decoding(exp_dir, epoch, avg)
+    def __init__(self, args: argparse.Namespace):
+        self.model, self.config = load_for_decoding(args.exp_dir, args.epoch, args.avg)
         self.settings = from_dict(TransferConfig, self.config["transfer"], "transfer.")
         if not self.settings.learns_from_teacher or self.settings.objective != "transport":
-            raise GmotError(f"{exp_dir}: trained without transport, there is nothing to draw.")
-        self.name = Path(exp_dir).name
+            raise GmotError(f"{args.exp_dir}: trained without transport, there is nothing to draw.")
+        self.name = Path(args.exp_dir).name
+        layer = args.teacher_layer
         if layer is None:
             layer = self.config["teacher_layer"]["number"]
-        self.teacher = Teacher(teacher, layer=layer, random_weights=random_weights)
+        self.teacher = Teacher(args.teacher, layer=layer, random_weights=args.random_weights)
         if self.teacher.fingerprint != self.config["teacher"]:
             raise GmotError(
-                f"--teacher {teacher} (layer {self.teacher.layer}) is not the teacher {exp_dir} "
-                "was trained with. Give the folder and layer of stage 7."
+                f"--teacher {args.teacher} (layer {self.teacher.layer}) is not the teacher "
+                f"{args.exp_dir} was trained with. Give the folder and layer of stage 7."
             )
-        self.data, self.split = AsrDataModule(fbank_dir, prefix), split
-        cuts = sorted(self.data.cuts(split), key=lambda cut: (cut.duration, cut.id))
+        self.data, self.split = AsrDataModule(args.fbank_dir, args.prefix), args.split
+        cuts = sorted(self.data.cuts(self.split), key=lambda cut: (cut.duration, cut.id))
         self.ids = [cut.id for cut in cuts]  # shortest first
 
     def check_ids(self, ids: Sequence[str]) -> None:
@@ -100,11 +86,7 @@ class TrainedTransport:
 
     @torch.no_grad()
     def utterances(self, ids: Sequence[str]) -> list[Utterance]:
-        """Nodes of both graphs, in the order of ``ids``.
-
-        Raises:
-          GmotError: an utterance is not in the split.
-        """
+        """Nodes of both graphs, in the order of ``ids``; GmotError for ids not in the split."""
         self.check_ids(ids)
         found = {}
         for batch in self.data.eval_dataloader(self.split):
@@ -122,11 +104,7 @@ class TrainedTransport:
 
 @torch.no_grad()
 def couplings(trained: TrainedTransport, ids: Sequence[str] | None = None) -> list[Coupling]:
-    """Couplings of utterances with the transport settings of the training.
-
-    Args:
-      trained: model, data and teacher.
-      ids: utterances; None: the two longest.
+    """Couplings of utterances (default: the two longest) with the transport settings of training.
 
     Raises:
       GmotError: an utterance is not in the split.
@@ -135,7 +113,6 @@ def couplings(trained: TrainedTransport, ids: Sequence[str] | None = None) -> li
     for u in trained.utterances(ids or trained.ids[:-3:-1]):
         lengths = torch.tensor([len(u.h)]), torch.tensor([len(u.z)])
         result = transport_loss(u.h[None], u.z[None], *lengths, trained.settings).result
-        found.append(
-            Coupling(u.id, u.pieces, result.plan[0], float(result.node), float(result.edge))
-        )
+        terms = float(result.node), float(result.edge)
+        found.append(Coupling(u.id, u.pieces, result.plan[0], *terms))
     return found

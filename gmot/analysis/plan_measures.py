@@ -38,14 +38,12 @@ class PlanMeasures(NamedTuple):
 
 
 def measure_plan(plan: Tensor, lengths_a: Any = None, lengths_b: Any = None) -> PlanMeasures:
-    """Measures of one plan or of a batch.
+    """Measures of one plan or of a batch, in float64.
 
     Args:
-      plan: (T, L) or (N, T, L), not negative, of mass 1; any floating type, computed in float64.
+      plan: (T, L) or (N, T, L), floating point, not negative, of mass 1.
       lengths_a, lengths_b: (N,) frames and tokens per plan (padding has no effect); None: no
         padding.
-    Returns:
-      Measures in float64.
     Raises:
       ValueError: invalid plan or lengths; names argument and item.
     """

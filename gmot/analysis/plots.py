@@ -17,8 +17,7 @@ def draw_couplings(
     Each token's row is scaled to its maximum, so that long sentences stay visible.
 
     Args:
-      plans: (T, L) per utterance, padded.
-      lengths: frames per utterance.
+      plans: (T, L) per utterance, padded to any size; ``lengths`` are its frames.
       pieces: tokens per utterance, special tokens included.
       titles: one per panel.
       seconds_per_frame: after subsampling.
@@ -31,10 +30,8 @@ def draw_couplings(
     heights = [0.9 + 0.22 * len(p) for p in pieces]
     figure = Figure(figsize=(8, sum(heights)), constrained_layout=True)
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(pieces), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[
-        :, 0
-    ]
-    for i, axis in enumerate(axes):
+    axes = figure.subplots(len(pieces), 1, squeeze=False, gridspec_kw={"height_ratios": heights})
+    for i, axis in enumerate(axes[:, 0]):
         draw_plan(axis, plans[i][: lengths[i], : len(pieces[i])], seconds_per_frame)
         axis.set_yticks(range(len(pieces[i])))
         axis.set_yticklabels(labels(pieces[i]), fontsize=9, fontfamily=fonts())

@@ -1,12 +1,12 @@
-"""Compare systems by paired bootstrap, by utterance or speaker, with one or several seeds.
+"""Compare experiments by paired bootstrap, by utterance or speaker, with one or several seeds.
 
-Takes recogs-*.txt files, or --exp-dirs to find them. Without --against each of them is a system
-and is compared with the first one. With --against, those before it are runs of one configuration
-with different training seeds, pooled and compared with those after it; --against may be repeated:
+Takes recogs-*.txt files, or --exp-dirs to find them. Without --against each of them is compared
+with the first one. With --against, those before it are runs of one configuration with different
+training seeds, pooled and compared with those after it; --against may be repeated:
 
     compare_results.py --exp-dirs A1 A2 A3 --against B1 B2 B3 --unit speaker
 
-Prints CER, the difference from the first system with its interval, the probability of improvement
+Prints CER, difference from the first experiment with its interval, probability of improvement
 (Bisani and Ney, ICASSP 2004), p-values corrected for the number of comparisons (Holm), and the
 conditions of the intervals. --output also writes a Markdown table.
 """
@@ -46,17 +46,17 @@ def main() -> None:
     args = parser.parse_args()
     if bool(args.recogs) == bool(args.exp_dirs):
         parser.error("expected either recogs files or --exp-dirs")
-    from gmot.evaluation.comparison import compare, find_recogs, read_systems
+    from gmot.evaluation.comparison import compare, find_recogs, read_experiments
     from gmot.evaluation.comparison_report import console_lines, write_table
 
     first = args.recogs or args.exp_dirs
-    systems = [first, *args.against] if args.against else [[one] for one in first]
+    experiments = [first, *args.against] if args.against else [[one] for one in first]
     if args.exp_dirs:
         selection = (args.split, args.method, args.epoch, args.avg)
-        systems = [find_recogs(folders, *selection) for folders in systems]
-    comparison = compare(read_systems(systems), args.unit, args.replications, args.seed)
+        experiments = [find_recogs(folders, *selection) for folders in experiments]
+    comparison = compare(read_experiments(experiments), args.unit, args.replications, args.seed)
     print("\n".join(console_lines(comparison)))
     if args.output:
-        files = "\n".join(f"- {' '.join(f'`{path}`' for path in paths)}" for paths in systems)
+        files = "\n".join(f"- {' '.join(f'`{path}`' for path in paths)}" for paths in experiments)
         how = f"{args.replications} resamplings, seed {args.seed}, of:\n\n{files}"
         write_table(args.output, comparison, how, args.homophones)

@@ -35,9 +35,7 @@ def load_model(args: argparse.Namespace) -> "TrainedTransport":
 
     if Path(args.output).suffix != ".png":
         raise GmotError(f"--output {args.output}: expected a name that ends in .png.")
-    data = (args.fbank_dir, args.prefix, args.split)
-    teacher = (args.teacher, args.teacher_layer, args.random_weights)
-    return TrainedTransport(args.exp_dir, args.epoch, args.avg, *data, *teacher)
+    return TrainedTransport(args)
 
 
 def get_parser() -> ArgumentParser:

@@ -1,5 +1,6 @@
 """Decoding of batches of log-probabilities by one or several methods."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,25 +23,23 @@ class Decoded:
     Attributes:
       candidates: method -> candidates of each utterance, texts without spaces.
       seconds: method -> wall time; shared results count in full for each method.
-      no_path: method -> number of utterances without a path in the graph; greedy search gives
-        their texts.
-      reduced_states: ``max_active_states`` of each utterance with fewer active states than
-        configured, for lack of memory.
-      num_pruned: method -> number of pruned lattices, for n-best lists and rescoring.
+      no_path: method -> utterances without a path in the graph, answered by greedy search.
+      reduced_states: ``max_active_states`` of each utterance searched with fewer active states
+        than configured, for lack of memory.
+      num_pruned: method -> pruned lattices, for n-best lists and rescoring.
     """
 
     candidates: dict[str, list[Candidates]] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    no_path: dict[str, int] = field(default_factory=dict)
+    seconds: Counter = field(default_factory=Counter)
+    no_path: Counter = field(default_factory=Counter)
     reduced_states: list[int] = field(default_factory=list)
-    num_pruned: dict[str, int] = field(default_factory=dict)
+    num_pruned: Counter = field(default_factory=Counter)
 
     def add(self, other: "Decoded") -> None:
         """Add the seconds and counts of another batch."""
-        for name in ("seconds", "no_path", "num_pruned"):
-            total, more = getattr(self, name), getattr(other, name)
-            for method, value in more.items():
-                total[method] = total.get(method, 0) + value
+        self.seconds.update(other.seconds)
+        self.no_path.update(other.no_path)
+        self.num_pruned.update(other.num_pruned)
         self.reduced_states += other.reduced_states
 
 
@@ -48,8 +47,6 @@ class Decoder:
     """Decoder for one or several methods. Calls do not change it.
 
     Args:
-      config: methods and parameters.
-      tokens: outputs of the model.
       graph_dir: folder of H.pt, HLG.pt and G.pt, as far as the methods need them.
       words: words of HLG and G.
       device: device of the log-probabilities and graphs.
@@ -57,7 +54,6 @@ class Decoder:
 
     Attributes:
       methods: names of the methods.
-      graphs: :class:`GraphSet` of the methods.
 
     Raises:
       GmotError: unknown method, missing graph, graph of another lang folder, no masked LM or
@@ -94,8 +90,8 @@ class Decoder:
           log_probs: (N, T, C).
           lengths: (N,), number of frames.
           hlg_scale: scale of the LM scores in HLG; default: the first one of the configuration.
-          lm_scales: method -> LM scales selected before; by default candidates are found for all
-            LM scales of the method.
+          lm_scales: method -> selected LM scales; by default candidates are found for all LM
+            scales of the method.
           methods: some of :attr:`methods`; default: all.
         Raises:
           GmotError: C is not the number of tokens.
@@ -108,19 +104,20 @@ class Decoder:
         scale = self.config.hlg_scale[0] if hlg_scale is None else hlg_scale
         methods = self.methods if methods is None else methods
         decoded = Decoded({name: [] for name in methods})
-        for rows, max_states in self._sub_batches(lengths):
+        limits = self.config.max_active_states, self.config.search_memory
+        for rows, max_states in self.graphs.sub_batches(lengths.tolist(), *limits):
             search = Search(self, log_probs[rows], lengths[rows], scale, max_states)
             for name in methods:
                 fixed = (lm_scales or {}).get(name)
                 choices = METHODS[name].lm_scales(scale) if fixed is None else [fixed]
-                found, seconds = search.timed("own", METHODS[name].decode, self.config, choices)
-                lost = [i for i, candidates in enumerate(found) if candidates is None]
+                found, seconds = search.timed("own", METHODS[name].decode, choices)
+                lost = found.count(None)
                 greedy = search.token_texts(search.greedy) if lost else found
                 decoded.candidates[name] += [c or g for c, g in zip(found, greedy)]
-                costs = Decoded({}, {name: sum(seconds.values())}, {name: len(lost)})
+                decoded.seconds[name] += sum(seconds.values())
+                decoded.no_path[name] += lost
                 if "pruned" in seconds:
-                    costs.num_pruned[name] = search.pruned.num_pruned
-                decoded.add(costs)
+                    decoded.num_pruned[name] += search.pruned.num_pruned
             if max_states < self.config.max_active_states:
                 decoded.reduced_states.append(max_states)
         return decoded
@@ -134,10 +131,3 @@ class Decoder:
             name: [c.text(METHODS[name].lm_scales(scale)[0]) for c in candidates]
             for name, candidates in self(log_probs, lengths, scale).candidates.items()
         }
-
-    def _sub_batches(self, lengths: Tensor) -> list[tuple[slice, int]]:
-        """Rows that are searched together, and their max_active_states."""
-        states = self.config.max_active_states
-        if self.graphs.hlg is None:
-            return [(slice(0, len(lengths)), states)] if len(lengths) else []
-        return self.graphs.sub_batches(lengths.tolist(), states, self.config.search_memory)

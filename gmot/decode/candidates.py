@@ -55,20 +55,16 @@ class Candidates:
 
 
 def search_lm_scales(
-    candidates: Mapping[str, Candidates],
-    references: Mapping[str, str],
-    choices: Sequence[LmScales],
+    candidates: Mapping[str, Candidates], references: Mapping[str, str], choices: Sequence[LmScales]
 ) -> LmScales:
-    """LM scales with the fewest errors, if the gain is significant.
+    """LM scales with the fewest errors (the first of equals), if the gain is significant.
 
     The first choice is kept unless another one makes fewer errors by more than two standard
     errors of the difference over utterances: smaller gains of the best of many choices on a small
     split are often lost on another split.
 
     Args:
-      candidates: utterance -> candidates.
-      references: utterance -> text.
-      choices: LM scales to try; of equally good ones the first is taken.
+      candidates, references: utterance -> candidates, and its reference text.
     """
     if len(choices) == 1:
         return choices[0]

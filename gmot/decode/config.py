@@ -64,12 +64,9 @@ class DecodingConfig:
         check(self, bool(self.methods), "methods", "one or several decoding methods")
 
     def beams(self, max_active_states: int | None = None) -> dict[str, Any]:
-        """Beams of an HLG search (:func:`gmot.decode.lattice.search`).
+        """Beams of an HLG search; ``max_active_states`` if given is instead of the configured one.
 
         k2 requires min_active_states < max_active_states.
-
-        Args:
-          max_active_states: instead of the configured number.
         """
         beams = {name: getattr(self, name) for name in BEAMS}
         most = max_active_states or self.max_active_states

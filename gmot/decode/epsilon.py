@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gmot.decode.fsa import make_fsa, ranges
 from gmot.decode.k2_import import import_k2
-from gmot.decode.repeats import ranges
 
 Arcs = tuple[Tensor, Tensor]  # (arcs, 4) int64: source, destination, label, aux label; scores
 
@@ -31,43 +31,36 @@ def remove_epsilon_backward(graph: Any) -> Any:
     arcs = torch.cat([values[:, :3].long(), _single(graph.aux_labels)[:, None]], dim=1)
     scores = graph.scores.detach()
     is_epsilon = arcs[:, 2] == 0
-    epsilons = _Epsilons(arcs[is_epsilon], scores[is_epsilon], num_states=graph.shape[0])
+    epsilons = arcs[is_epsilon], scores[is_epsilon]
     arcs, scores = arcs[~is_epsilon], scores[~is_epsilon]
+    # Epsilons are sorted by source: those of state s are first[s], ..., first[s + 1] - 1.
+    first = torch.searchsorted(epsilons[0][:, 0].contiguous(), torch.arange(graph.shape[0] + 1))
 
     # No arc enters the start state: it gets the arcs of the states it reaches by epsilons.
     start = torch.zeros(1, 4, dtype=torch.long), torch.zeros(1)
-    for reached, score in epsilons.after(*start)[1:]:
+    for reached, score in _with_epsilons(start, epsilons, first)[1:]:
         for state, extra in zip(reached[:, 1], score):
             own = arcs[:, 0] == state
             copies = arcs[own]
             copies[:, 0] = 0
             arcs, scores = torch.cat([arcs, copies]), torch.cat([scores, scores[own] + extra])
-    return import_k2().connect(make_fsa(*map(torch.cat, zip(*epsilons.after(arcs, scores)))))
+    repeated = _with_epsilons((arcs, scores), epsilons, first)
+    return import_k2().connect(make_fsa(*map(torch.cat, zip(*repeated))))
 
 
-class _Epsilons:
-    """Epsilon arcs, sorted by source state."""
-
-    def __init__(self, arcs: Tensor, scores: Tensor, num_states: int):
-        self.arcs, self.scores = arcs, scores
-        sources = arcs[:, 0].contiguous()
-        self.first = torch.searchsorted(sources, torch.arange(num_states + 1))
-
-    def after(self, arcs: Tensor, scores: Tensor) -> list[Arcs]:
-        """The arcs followed by no epsilon, by one, by two, and so on."""
-        result = []
-        while len(arcs):
-            result.append((arcs, scores))
-            arcs, scores = self._one_more(arcs, scores)
-        return result
-
-    def _one_more(self, arcs: Tensor, scores: Tensor) -> Arcs:
-        before, after = ranges(self.first[arcs[:, 1]], self.first[arcs[:, 1] + 1])
-        arcs, epsilons = arcs[before], self.arcs[after]
-        assert not (arcs[:, 3] * epsilons[:, 3]).any(), "a path of epsilons has two words"
-        arcs[:, 1] = epsilons[:, 1]
-        arcs[:, 3] += epsilons[:, 3]
-        return arcs, scores[before] + self.scores[after]
+def _with_epsilons(arcs: Arcs, epsilons: Arcs, first: Tensor) -> list[Arcs]:
+    """The arcs followed by no epsilon, by one, by two, and so on."""
+    result = []
+    while len(arcs[0]):
+        result.append(arcs)
+        target = arcs[0][:, 1]
+        before, after = ranges(first[target], first[target + 1])
+        longer, epsilon = arcs[0][before], epsilons[0][after]
+        assert not (longer[:, 3] * epsilon[:, 3]).any(), "a path of epsilons has two words"
+        longer[:, 1] = epsilon[:, 1]
+        longer[:, 3] += epsilon[:, 3]
+        arcs = longer, arcs[1][before] + epsilons[1][after]
+    return result
 
 
 def _single(aux: Any) -> Tensor:
@@ -80,11 +73,3 @@ def _single(aux: Any) -> Tensor:
     result = torch.zeros_like(sizes)
     result[sizes == 1] = aux.values.long()
     return result
-
-
-def make_fsa(arcs: Tensor, scores: Tensor) -> Any:
-    """k2.Fsa from (source, destination, label, aux label) arcs; the last state is final."""
-    order = torch.sort(arcs[:, 0], stable=True).indices
-    arcs, scores = arcs[order].int(), scores[order].float()
-    packed = torch.cat([arcs[:, :3], scores.view(torch.int32)[:, None]], dim=1)
-    return import_k2().Fsa(packed.contiguous(), aux_labels=arcs[:, 3].contiguous())

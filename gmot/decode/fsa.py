@@ -1,5 +1,6 @@
-"""Arc counts, labels and score sums of linear FSAs. Needs k2."""
+"""Operations on FSAs that k2 does not have. Needs k2."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,9 +15,27 @@ def num_arcs(fsas: Any) -> list[int]:
     return row_splits.diff().tolist()
 
 
-def output_labels(fsas: Any) -> list[list[int]]:
-    """Output labels of linear FSAs."""
-    return import_k2().get_aux_labels(fsas)
+def separate(fsas: Any) -> Iterator[Any]:
+    """FSAs of a vector as vectors of one FSA."""
+    for i in range(fsas.shape[0]):
+        index = torch.tensor([i], dtype=torch.int32, device=fsas.device)
+        yield import_k2().index_fsa(fsas, index)
+
+
+def make_fsa(arcs: Tensor, scores: Tensor) -> Any:
+    """k2.Fsa from (source, destination, label, aux label) arcs; the last state is final."""
+    order = torch.sort(arcs[:, 0], stable=True).indices
+    arcs, scores = arcs[order].int(), scores[order].float()
+    packed = torch.cat([arcs[:, :3], scores.view(torch.int32)[:, None]], dim=1)
+    return import_k2().Fsa(packed.contiguous(), aux_labels=arcs[:, 3].contiguous())
+
+
+def ranges(begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+    """(index of the range, number) for all numbers of the ranges [begin, end)."""
+    sizes = end - begin
+    owner = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
+    rank = torch.arange(len(owner), device=sizes.device) - (sizes.cumsum(0) - sizes)[owner]
+    return owner, begin[owner] + rank
 
 
 def input_labels(fsas: Any) -> list[list[int]]:

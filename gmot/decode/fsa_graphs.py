@@ -7,9 +7,8 @@ import torch
 
 from gmot.common import GmotError, PathLike, atomic_path, fingerprint, require_file
 from gmot.decode.epsilon import remove_epsilon_backward
-from gmot.decode.grammar import compile_g
+from gmot.decode.grammar import BACK_OFF, compile_g, compile_l
 from gmot.decode.k2_import import import_k2
-from gmot.decode.lexicon_fst import BACK_OFF, compile_l
 from gmot.decode.topology import TOPOLOGIES, expand, expanded_arcs, token_loop
 from gmot.text.lexicon import Lexicon
 from gmot.text.tokens import TokenTable, WordTable
@@ -21,14 +20,12 @@ REMEDY = "Compile the graphs from this lang folder (local/compile_graphs.py)."
 
 
 def compile_h(num_tokens: int, topology: str = TOPOLOGIES[0], max_arcs: int = MAX_ARCS) -> Any:
-    """H, the CTC topology from frames to tokens.
+    """H, the CTC topology from frames to tokens: k2.Fsa with tokens as ``aux_labels``.
 
     Args:
       num_tokens: outputs of the model, blank included.
       topology: one of :data:`gmot.decode.topology.TOPOLOGIES`.
       max_arcs: limit, checked before compilation.
-    Returns:
-      k2.Fsa with tokens as ``aux_labels``.
     Raises:
       GmotError: unknown topology, too many arcs, or no k2.
     """
@@ -71,18 +68,11 @@ def compile_hlg(
 
 
 def compile_lg(
-    lexicon: Lexicon,
-    tokens: TokenTable,
-    words: WordTable,
-    arpa: PathLike,
-    max_arcs: int = MAX_ARCS,
+    lexicon: Lexicon, tokens: TokenTable, words: WordTable, arpa: PathLike, max_arcs: int = MAX_ARCS
 ) -> Any:
-    """LG: lexicon and LM composed, determinized and without epsilons.
+    """LG: lexicon and LM composed, determinized and without epsilons; k2.Fsa from tokens to words.
 
     Arguments and errors as for :func:`compile_hlg`.
-
-    Returns:
-      k2.Fsa from tokens to words.
     """
     k2 = import_k2()
     lexicon_fst = k2.arc_sort(compile_l(lexicon, tokens, words))
@@ -145,7 +135,6 @@ def save_graph(
     """Write a graph as plain tensors, readable with ``torch.load(weights_only=True)``.
 
     Args:
-      path: output file.
       graph: k2.Fsa; H and HLG have a tensor ``aux_labels``, G has none.
       tokens: table of the labels, None for G; the fingerprint is checked on loading.
       words: table of the output labels (of the labels of G); None for H.
@@ -169,18 +158,13 @@ def save_graph(
 
 
 def load_graph(
-    path: PathLike,
-    tokens: TokenTable | None,
-    words: WordTable | None = None,
-    device: Any = "cpu",
+    path: PathLike, tokens: TokenTable | None, words: WordTable | None = None, device: Any = "cpu"
 ) -> Any:
-    """Read a graph.
+    """Read a graph of :func:`save_graph`.
 
     Args:
-      path: written by :func:`save_graph`.
       tokens: outputs of the model; None for G, whose labels are words.
       words: None for H.
-      device: device of the graph.
     Returns:
       k2.Fsa with the recorded attributes ``topology`` and ``fingerprint`` (of its arcs).
     Raises:
@@ -209,9 +193,9 @@ def load_graph(
     targets = arcs[:, 1]
     if len(arcs) and not 0 <= int(targets.min()) <= int(targets.max()) <= int(arcs[-1, 0]) + 1:
         raise GmotError(f"{path}: states out of range. {REMEDY}")
-    _check_labels(path, "label", arcs[:, 2], tokens, words)
+    _check_labels(path, "label", arcs[:, 2], tokens or words)
     if aux is not None:
-        _check_labels(path, "output label", aux, None if words else tokens, words)
+        _check_labels(path, "output label", aux, words or tokens)
     graph = k2.Fsa(arcs)
     if aux is not None:
         graph.aux_labels = aux
@@ -221,17 +205,11 @@ def load_graph(
     return graph.to(device)
 
 
-def _check_labels(
-    path: PathLike,
-    what: str,
-    labels: torch.Tensor,
-    tokens: TokenTable | None,
-    words: WordTable | None,
-) -> None:
-    """Raise GmotError for labels that are not in ``tokens`` or, if that is None, in ``words``."""
-    symbols = len(tokens) if tokens else len(words or [])
+def _check_labels(path: PathLike, what: str, labels: torch.Tensor, table: Any) -> None:
+    """Raise GmotError for labels that are not in a table."""
     lowest, highest = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
-    if lowest < -1 or highest >= symbols:
+    if lowest < -1 or highest >= len(table):
         raise GmotError(
-            f"{path}: {what}s from {lowest} to {highest}, expected fewer than {symbols}. {REMEDY}"
+            f"{path}: {what}s from {lowest} to {highest}, expected fewer than {len(table)}. "
+            f"{REMEDY}"
         )

@@ -7,8 +7,8 @@ from typing import Any
 
 from gmot.common import GmotError, PathLike
 from gmot.decode.fsa_graphs import load_graph
+from gmot.decode.grammar import BACK_OFF
 from gmot.decode.lattice import scale_graph
-from gmot.decode.lexicon_fst import BACK_OFF
 from gmot.decode.rescoring import epsilon_back_off, rescoring_grammar
 from gmot.text.tokens import TokenTable, WordTable
 
@@ -24,11 +24,9 @@ class GraphSet:
     """The graphs H, HLG and G, as far as requested.
 
     Args:
-      names: subset of ``H.pt``, ``HLG.pt``, ``G.pt``.
-      folder: folder of the graphs.
+      names: subset of ``H.pt``, ``HLG.pt``, ``G.pt`` in ``folder``.
       tokens: outputs of the model.
       words: words of HLG and G.
-      device: device of the graphs.
 
     Attributes:
       h, hlg: k2.Fsa, or None.
@@ -58,10 +56,10 @@ class GraphSet:
         if words is None and set(names) != {"H.pt"}:
             raise GmotError("HLG needs words.txt. Give its folder (--lang-dir).")
 
-        def load(name: str, tokens: TokenTable | None, words: WordTable | None) -> Any:
-            graph = load_graph(Path(folder) / name, tokens, words, device)
-            info = {"topology": graph.topology, "fingerprint": graph.fingerprint}
-            self.info[name] = {key: value for key, value in info.items() if value}
+        def load(name: str, *tables: TokenTable | WordTable | None) -> Any:
+            graph = load_graph(Path(folder) / name, *tables, device)
+            topology = {"topology": graph.topology} if graph.topology else {}
+            self.info[name] = {**topology, "fingerprint": graph.fingerprint}
             del graph.topology, graph.fingerprint  # k2 would pass them on to all lattices
             return graph
 
@@ -95,16 +93,15 @@ class GraphSet:
     def affordable_states(self, num_states: int, frames: int, gigabytes: float) -> int:
         """Largest number of active states, from 2 to ``num_states``, that fits into memory.
 
-        Args:
-          num_states: requested active states.
-          frames: length of the utterance; other utterances do not matter.
-          gigabytes: memory limit.
+        It depends on the length of the utterance (``frames``), not on the rest of the batch.
         """
-        if self.search_bytes(num_states, frames) <= gigabytes * 1e9:
+
+        def needed(states: int) -> float:
+            return self.search_bytes(states, frames)
+
+        if needed(num_states) <= gigabytes * 1e9:
             return num_states
-        numbers = range(2, num_states)
-        fitting = bisect_right(numbers, gigabytes * 1e9, key=lambda n: self.search_bytes(n, frames))
-        return max(2, fitting + 1)
+        return max(2, bisect_right(range(2, num_states), gigabytes * 1e9, key=needed) + 1)
 
     def sub_batches(
         self, lengths: Sequence[int], num_states: int, gigabytes: float
@@ -114,19 +111,19 @@ class GraphSet:
         Args:
           lengths: number of frames per utterance.
           num_states: requested active states.
-          gigabytes: memory limit.
         Returns:
           Consecutive rows with their active states. An utterance that does not fit with
           ``num_states`` is searched alone with :meth:`affordable_states`.
         """
+        if self.hlg is None:
+            return [(slice(0, len(lengths)), num_states)] if lengths else []
         batches: list[tuple[slice, int]] = []
         first = longest = 0
         for row, frames in enumerate(lengths):
             states = self.affordable_states(num_states, frames, gigabytes)
-            size = row - first + 1
             longest = max(longest, frames)
-            fits = size * self.search_bytes(num_states, longest) <= gigabytes * 1e9
-            if row > first and not fits:
+            needed = (row - first + 1) * self.search_bytes(num_states, longest)
+            if row > first and needed > gigabytes * 1e9:
                 batches.append((slice(first, row), num_states))
                 first, longest = row, frames
             if states < num_states:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gmot.decode.fsa import arc_sums, num_arcs, output_labels
+from gmot.decode.fsa import arc_sums, num_arcs, separate
 from gmot.decode.k2_import import import_k2
 from gmot.decode.repeats import standard_paths
 
@@ -43,12 +43,7 @@ class Path(NamedTuple):
 
 
 def scale_graph(graph: Any, scale: float) -> Any:
-    """Copy of a graph with scaled scores; ``lm_scores`` keeps the unscaled ones.
-
-    Args:
-      graph: k2.Fsa.
-      scale: icefall's ``hlg_scale``.
-    """
+    """Copy of a graph with scores times ``scale``; ``lm_scores`` keeps the unscaled ones."""
     scaled = graph.clone()
     scaled.lm_scores = graph.scores.clone()
     scaled.scores = scaled.lm_scores * scale
@@ -77,15 +72,10 @@ class Lattices:
 
     def one_best(self) -> list[list[int] | None]:
         """Output labels of the best path per utterance; None without a path in the graph."""
-        results: list[list[int] | None] = [[] for _ in range(self.num_utterances)]
-        for row in self.lost:
-            results[row] = None
         if self.fsa is None:
-            return results
+            return self._by_utterance([], [], None)
         best = import_k2().shortest_path(self.fsa, use_double_scores=True)
-        for row, labels in zip(self.rows, output_labels(best)):
-            results[row] = labels
-        return results
+        return self._by_utterance(import_k2().get_aux_labels(best), [], None)
 
     def pruned(self, max_arcs: int = MAX_ARCS) -> "Lattices":
         """Lattices with at most ``max_arcs`` arcs each.
@@ -95,13 +85,9 @@ class Lattices:
         """
         if self.fsa is None or max(num_arcs(self.fsa)) <= max_arcs:
             return self
-        k2 = import_k2()
-        lattices, sizes = [], num_arcs(self.fsa)
-        for i, size in enumerate(sizes):
-            one = k2.index_fsa(self.fsa, torch.tensor([i], dtype=torch.int32).to(self.fsa.device))
-            lattices.append(one if size <= max_arcs else _prune(one, max_arcs))
-        large = sum(size > max_arcs for size in sizes)
-        return replace(self, fsa=k2.cat(lattices), num_pruned=large)
+        large = [size > max_arcs for size in num_arcs(self.fsa)]
+        ones = [_prune(x, max_arcs) if cut else x for x, cut in zip(separate(self.fsa), large)]
+        return replace(self, fsa=import_k2().cat(ones), num_pruned=sum(large))
 
     @property
     def num_arcs(self) -> int:
@@ -123,10 +109,9 @@ class Lattices:
         sampled = self._sample(num_paths - 1, nbest_scale) if num_paths > 1 else [[]] * len(best)
         owners: list[int] = []
         outputs: list[list[int]] = []
-        for position, row in enumerate(self.rows):
-            first = best[row] or []
-            distinct = dict.fromkeys([tuple(first), *map(tuple, sampled[position])])
-            owners += [position] * len(distinct)
+        for lattice, row in enumerate(self.rows):
+            distinct = dict.fromkeys(map(tuple, [best[row] or [], *sampled[lattice]]))
+            owners += [lattice] * len(distinct)
             outputs += map(list, distinct)
         found: list[list[Path]] = [[] for _ in self.rows]
         for owner, path in zip(owners, self._align(owners, outputs)):
@@ -138,11 +123,14 @@ class Lattices:
 
         Utterances without frames get the empty path, those without a path in the graph none.
         """
-        results = [[Path((), 0.0, 0.0)] for _ in range(self.num_utterances)]
+        return self._by_utterance(found, [Path((), 0.0, 0.0)], [])
+
+    def _by_utterance(self, found: Sequence[Any], no_frames: Any, lost: Any) -> list[Any]:
+        results = [no_frames] * self.num_utterances
         for row in self.lost:
-            results[row] = []
-        for row, paths in zip(self.rows, found):
-            results[row] = paths
+            results[row] = lost
+        for row, result in zip(self.rows, found):
+            results[row] = result
         return results
 
     def _sample(self, num_paths: int, scale: float) -> list[list[list[int]]]:
@@ -249,16 +237,15 @@ def _standard(fsa: Any, output_beam: float, search_again: Callable[[Tensor], Any
 
 def concatenate(batches: Sequence[Lattices]) -> Lattices:
     """Lattices of consecutive batches as those of one batch."""
-    rows: list[int] = []
-    lost: list[int] = []
-    first = 0
+    whole = Lattices(None, [], 0, [])
     for batch in batches:
-        rows += [first + row for row in batch.rows]
-        lost += [first + row for row in batch.lost]
-        first += batch.num_utterances
+        first = whole.num_utterances
+        whole.rows += [first + row for row in batch.rows]
+        whole.lost = [*whole.lost, *(first + row for row in batch.lost)]
+        whole.num_utterances += batch.num_utterances
+        whole.num_pruned += batch.num_pruned
     fsas = [batch.fsa for batch in batches if batch.fsa is not None]
-    fsa = import_k2().cat(fsas) if fsas else None
-    return Lattices(fsa, rows, first, lost, sum(batch.num_pruned for batch in batches))
+    return replace(whole, fsa=import_k2().cat(fsas) if fsas else None)
 
 
 def _prune(lattice: Any, max_arcs: int) -> Any:

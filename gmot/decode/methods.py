@@ -1,9 +1,4 @@
-"""The decoding methods: one function each, and what it needs. Imports no torch.
-
-A method maps the search results of a batch (:class:`gmot.decode.search.Search`), the
-configuration and its possible LM scales to one :class:`Candidates` per utterance, or None if the
-graph has no path for the utterance.
-"""
+"""The decoding methods and what they need. Imports no torch."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -18,57 +13,9 @@ from gmot.decode.k2_import import k2_available
 if TYPE_CHECKING:
     from gmot.decode.search import Search
 
-Found = list[Candidates | None]
-Choices = Sequence[LmScales]
-
 # LM scales that are tried on the scale split.
 LM_SCALES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3, 1.7, 2.0)
 PLM_SCALES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5)
-
-
-def ctc_greedy_search(search: "Search", config: DecodingConfig, choices: Choices) -> Found:
-    return search.token_texts(search.greedy)
-
-
-def ctc_prefix_beam_search(search: "Search", config: DecodingConfig, choices: Choices) -> Found:
-    return search.token_texts(search.prefix_beam(config.beam_size))
-
-
-def ctc_decoding(search: "Search", config: DecodingConfig, choices: Choices) -> Found:
-    """Best path through H, equal to greedy search."""
-    return search.token_texts(search.h_best())
-
-
-def one_best(search: "Search", config: DecodingConfig, choices: Choices) -> Found:
-    """Best path through HLG."""
-    return search.word_texts(search.lattices.one_best())
-
-
-def nbest(search: "Search", config: DecodingConfig, choices: Choices) -> Found:
-    """N-best lists of HLG lattices."""
-    return [search.candidates(paths) for paths in search.nbest]
-
-
-def nbest_rescoring(search: "Search", config: DecodingConfig, choices: Choices) -> Found:
-    """N-best lists with scores of G, instead of the LM scores in HLG."""
-    return [search.candidates(paths, lm=lm) for paths, lm in zip(search.nbest, search.nbest_lm)]
-
-
-def whole_lattice_rescoring(search: "Search", config: DecodingConfig, choices: Choices) -> Found:
-    """Best paths of HLG lattices composed with G, one for each of the LM scales."""
-    return [
-        search.candidates(paths, lm=[p.lm for p in paths]) for paths in search.rescored(choices)
-    ]
-
-
-def plm_rescoring(search: "Search", config: DecodingConfig, choices: Choices) -> Found:
-    """The best paths of n-best lists with scores of G and of a masked LM."""
-    best = [paths[: config.num_plm_paths] for paths in search.nbest]
-    scores = zip(best, search.nbest_lm, search.masked_lm(best))
-    return [search.candidates(paths, lm=lm[: len(paths)], plm=plm) for paths, lm, plm in scores]
-
-
-# --- LM scales to choose from on the scale split, the default first ------------------------------
 
 
 def hlg_scores(hlg_scale: float) -> list[LmScales]:
@@ -89,15 +36,17 @@ class Method:
     """A decoding method.
 
     Attributes:
-      decode: maps search results, configuration and LM scales to candidates.
+      decode: maps the search results of a batch and possible LM scales to candidates of each
+        utterance, None without a path in the graph.
       graphs: files of the graph folder; methods with graphs need k2.
       parameters: fields of :class:`DecodingConfig` that results depend on.
-      lm_scales: maps the HLG scale to the LM scales to choose from on the scale split.
+      lm_scales: maps the HLG scale to the LM scales to choose from on the scale split, the
+        default first.
       masked_lm: needs a masked LM.
       oracle: the candidate nearest to the reference is taken.
     """
 
-    decode: Callable[["Search", DecodingConfig, Choices], Found]
+    decode: Callable[["Search", Sequence[LmScales]], list[Candidates | None]]
     graphs: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
     lm_scales: Callable[[float], list[LmScales]] = lambda hlg_scale: [{}]
@@ -113,17 +62,35 @@ class Method:
 _HLG = (*BEAMS, "search_memory")
 _NBEST = (*_HLG, "num_paths", "nbest_scale")
 _RESCORED = ("HLG.pt", "G.pt")
+
+
+def _nbest(search: "Search", _: Sequence[LmScales]) -> list[Candidates | None]:
+    return [search.candidates(paths) for paths in search.nbest]
+
+
 METHODS: dict[str, Method] = {
-    "ctc-greedy-search": Method(ctc_greedy_search),
-    "ctc-prefix-beam-search": Method(ctc_prefix_beam_search, (), ("beam_size",)),
-    "ctc-decoding": Method(ctc_decoding, ("H.pt",)),
-    "1best": Method(one_best, ("HLG.pt",), _HLG),
-    "nbest": Method(nbest, ("HLG.pt",), _NBEST, hlg_scores),
-    "nbest-oracle": Method(nbest, ("HLG.pt",), _NBEST, oracle=True),
-    "nbest-rescoring": Method(nbest_rescoring, _RESCORED, _NBEST, rescoring_scales),
-    "whole-lattice-rescoring": Method(whole_lattice_rescoring, _RESCORED, _HLG, rescoring_scales),
+    "ctc-greedy-search": Method(lambda s, _: s.token_texts(s.greedy)),
+    "ctc-prefix-beam-search": Method(
+        lambda s, _: s.token_texts(s.prefix_beam()), (), ("beam_size",)
+    ),
+    # Best path through H, equal to greedy search.
+    "ctc-decoding": Method(lambda s, _: s.token_texts(s.h_best()), ("H.pt",)),
+    "1best": Method(lambda s, _: s.word_texts(s.lattices.one_best()), ("HLG.pt",), _HLG),
+    "nbest": Method(_nbest, ("HLG.pt",), _NBEST, hlg_scores),
+    "nbest-oracle": Method(_nbest, ("HLG.pt",), _NBEST, oracle=True),
+    # Scores of G instead of the LM scores in HLG.
+    "nbest-rescoring": Method(lambda s, _: s.lm_rescored(), _RESCORED, _NBEST, rescoring_scales),
+    # Best paths of HLG lattices composed with G, one for each of the LM scales.
+    "whole-lattice-rescoring": Method(
+        lambda s, choices: s.rescored(choices), _RESCORED, _HLG, rescoring_scales
+    ),
+    # Scores of G and of a masked LM for the best paths of the n-best lists.
     "plm-rescoring": Method(
-        plm_rescoring, _RESCORED, (*_NBEST, "num_plm_paths"), plm_scales, masked_lm=True
+        lambda s, _: s.masked_lm_rescored(),
+        _RESCORED,
+        (*_NBEST, "num_plm_paths"),
+        plm_scales,
+        masked_lm=True,
     ),
 }
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gmot.decode.fsa import ranges, separate
 from gmot.decode.k2_import import import_k2
 
 
@@ -23,14 +24,12 @@ def standard_paths(lattices: Any, max_arcs: int) -> tuple[Any, Tensor]:
       tensor (lattices,), True for those larger than ``max_arcs``.
     """
     k2 = import_k2()
-    num_fsas = lattices.shape[0]
     if lattices.num_arcs <= max_arcs:
         split = _SplitStates(lattices)
         if int(split.sizes.sum()) <= max_arcs:
-            return k2.connect(split.fsas()), torch.zeros(num_fsas, dtype=torch.bool)
+            return k2.connect(split.fsas()), torch.zeros(len(split.sizes), dtype=torch.bool)
     reduced, large = [], []
-    for i in range(num_fsas):  # one by one to save memory
-        one = k2.index_fsa(lattices, torch.tensor([i], dtype=torch.int32).to(lattices.device))
+    for one in separate(lattices):  # one by one to save memory
         large.append(one.num_arcs > max_arcs or int(_SplitStates(one).sizes) > max_arcs)
         if large[-1]:
             one = k2.shortest_path(one, use_double_scores=True)
@@ -63,9 +62,9 @@ class _SplitStates:
         self.states, self.before = self.pairs // width, self.pairs % width - 1
         self.begin = torch.searchsorted(self.states, self.source)
         self.end = torch.searchsorted(self.states, self.source, right=True)
-        copies = torch.zeros(self.num_fsas, dtype=torch.long, device=arcs.device)
+        none = torch.zeros(self.num_fsas, dtype=torch.long, device=arcs.device)
         owner = self.fsa_of_state[self.source]
-        self.sizes = copies.index_add_(0, owner, self.end - self.begin)
+        self.sizes = none.index_add_(0, owner, self.end - self.begin)
 
     def fsas(self) -> Any:
         k2 = import_k2()
@@ -75,8 +74,8 @@ class _SplitStates:
         order = torch.sort(pair, stable=True).indices
         arc, pair = arc[order], pair[order]
         owner = self.fsa_of_state[self.states]
-        sizes = torch.bincount(owner, minlength=self.num_fsas)
-        row_splits = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        numbers = torch.arange(self.num_fsas + 1, device=pair.device)
+        row_splits = torch.searchsorted(owner, numbers)
         target = torch.searchsorted(self.pairs, self.targets[arc])
         first = row_splits[owner[pair]]
         scores = self.lattices.scores[arc].view(torch.int32)
@@ -97,11 +96,3 @@ def _shape(row_splits: Tensor, size: int) -> Any:
     return import_k2().ragged.create_ragged_shape2(
         row_splits=row_splits.int(), cached_tot_size=size
     )
-
-
-def ranges(begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-    """(index of the range, number) for all numbers of the ranges [begin, end)."""
-    sizes = end - begin
-    owner = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
-    rank = torch.arange(len(owner), device=sizes.device) - (sizes.cumsum(0) - sizes)[owner]
-    return owner, begin[owner] + rank

@@ -39,11 +39,8 @@ def rescore(lattices: Lattices, grammar: Any, choices: Sequence[LmScales]) -> li
     lattice.acoustic = lattice.scores - lattice.lm_scores
     found: list[dict[tuple[int, ...], Path]] = [{} for _ in lattices.rows]
     for scales in choices:
-        lattice.scores = (
-            lattice.acoustic
-            + scales.get("graph", 0.0) * lattice.graph_lm
-            + scales.get("lm", 0.0) * lattice.lm_scores
-        )
+        graph, lm = scales.get("graph", 0.0), scales.get("lm", 0.0)
+        lattice.scores = lattice.acoustic + graph * lattice.graph_lm + lm * lattice.lm_scores
         best = k2.shortest_path(lattice, use_double_scores=True)
         scores = (arc_sums(best, x) for x in (best.acoustic, best.graph_lm, best.lm_scores))
         for paths, arcs, ids, *of_path in zip(found, num_arcs(best), input_labels(best), *scores):
@@ -53,20 +50,15 @@ def rescore(lattices: Lattices, grammar: Any, choices: Sequence[LmScales]) -> li
 
 
 def score_words(grammar: Any, sequences: Sequence[Sequence[int]]) -> list[float]:
-    """LM scores of word sequences.
+    """LM scores of word id sequences by a grammar from :func:`epsilon_back_off`.
 
-    Args:
-      grammar: from :func:`epsilon_back_off`.
-      sequences: word ids.
-    Returns:
-      Natural logarithms; -inf for sequences that the grammar does not accept.
+    Natural logarithms; -inf for sequences that the grammar does not accept.
     """
     k2 = import_k2()
     if not sequences:
         return []
-    words = k2.add_epsilon_self_loops(
-        k2.linear_fsa([list(s) for s in sequences], device=grammar.device)
-    )
+    words = k2.linear_fsa([list(s) for s in sequences], device=grammar.device)
+    words = k2.add_epsilon_self_loops(words)
     zeros = torch.zeros(len(sequences), dtype=torch.int32, device=grammar.device)
     both = k2.intersect_device(grammar, words, zeros, sorted_match_a=True)
     both = k2.top_sort(k2.connect(both))
@@ -74,26 +66,15 @@ def score_words(grammar: Any, sequences: Sequence[Sequence[int]]) -> list[float]
 
 
 def epsilon_back_off(grammar: Any, back_off: int) -> Any:
-    """G with epsilons on its back-off arcs, for :func:`score_words`.
-
-    Args:
-      grammar: from :func:`gmot.decode.grammar.compile_g`.
-      back_off: label of the back-off arcs.
-    """
+    """G as a vector of one k2.Fsa, with epsilons on its back-off arcs."""
     k2 = import_k2()
-    labels = grammar.labels.clone()
-    labels[labels == back_off] = 0
-    values = grammar.arcs.values()
-    arcs = torch.cat([values[:, :2], labels[:, None], values[:, 3:]], dim=1)
-    return k2.create_fsa_vec([k2.arc_sort(k2.Fsa(arcs.contiguous()))])
+    arcs = grammar.arcs.values().clone()
+    arcs[:, 2].masked_fill_(grammar.labels == back_off, 0)
+    return k2.create_fsa_vec([k2.arc_sort(k2.Fsa(arcs))])
 
 
 def rescoring_grammar(grammar: Any) -> Any:
-    """G with epsilon self-loops, for :func:`rescore`.
-
-    Args:
-      grammar: from :func:`epsilon_back_off`.
-    """
+    """G of :func:`epsilon_back_off` with epsilon self-loops, for :func:`rescore`."""
     k2 = import_k2()
     looped = k2.arc_sort(k2.add_epsilon_self_loops(grammar))
     looped.lm_scores = looped.scores.clone()

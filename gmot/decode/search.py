@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +11,7 @@ from torch import Tensor
 
 from gmot.decode import lattice, rescoring
 from gmot.decode.candidates import Candidates, LmScales
-from gmot.decode.greedy import ctc_greedy_search
-from gmot.decode.prefix_beam import ctc_prefix_beam_search
+from gmot.decode.ctc_search import ctc_greedy_search, ctc_prefix_beam_search
 from gmot.text.normalize import join_words
 from gmot.text.tokens import pieces_to_text
 
@@ -45,6 +45,7 @@ class shared:
         return value
 
 
+@dataclass
 class Search:
     """Search results of one batch.
 
@@ -56,18 +57,15 @@ class Search:
       max_active_states: of the HLG search.
     """
 
-    def __init__(
-        self,
-        decoder: "Decoder",
-        log_probs: Tensor,
-        lengths: Tensor,
-        hlg_scale: float,
-        max_active_states: int,
-    ):
-        self.config, self.graphs = decoder.config, decoder.graphs
-        self.tokens, self.words, self.plm = decoder.tokens, decoder.words, decoder.plm
-        self.log_probs, self.lengths, self.hlg_scale = log_probs, lengths, hlg_scale
-        self.beams = self.config.beams(max_active_states)
+    decoder: "Decoder"
+    log_probs: Tensor
+    lengths: Tensor
+    hlg_scale: float
+    max_active_states: int
+
+    def __post_init__(self) -> None:
+        self.config, self.graphs = self.decoder.config, self.decoder.graphs
+        self.beams = self.config.beams(self.max_active_states)
         self.results: dict[str, tuple[Any, dict[str, float]]] = {}
         self.used: dict[str, float] = {}  # seconds of the shared results used so far
         self._spent = 0.0
@@ -92,9 +90,9 @@ class Search:
         """Tokens of greedy search."""
         return ctc_greedy_search(self.log_probs, self.lengths)
 
-    def prefix_beam(self, beam_size: int) -> list[list[int]]:
+    def prefix_beam(self) -> list[list[int]]:
         """Tokens of prefix beam search."""
-        return ctc_prefix_beam_search(self.log_probs, self.lengths, beam_size)
+        return ctc_prefix_beam_search(self.log_probs, self.lengths, self.config.beam_size)
 
     def h_best(self) -> list[list[int] | None]:
         """Tokens of the best path through H."""
@@ -133,25 +131,32 @@ class Search:
         scores = iter(rescoring.score_words(self.graphs.grammar, labels))
         return [np.array([next(scores) for _ in paths]) for paths in self.nbest]
 
-    def rescored(self, choices: Sequence[LmScales]) -> list[list[lattice.Path]]:
+    def rescored(self, choices: Sequence[LmScales]) -> list[Candidates | None]:
         """Best paths of the lattices composed with G, for several LM scales."""
-        return rescoring.rescore(self.pruned, self.graphs.looped_grammar, choices)
+        found = rescoring.rescore(self.pruned, self.graphs.looped_grammar, choices)
+        return [self.candidates(paths, lm=[p.lm for p in paths]) for paths in found]
 
-    def masked_lm(self, lists: Sequence[Sequence[lattice.Path]]) -> list[np.ndarray]:
-        """Scores of the masked LM for lists of paths."""
-        assert self.plm is not None and self.words is not None
-        texts = [[join_words(self.words.decode(p.labels)) for p in paths] for paths in lists]
-        scores = iter(self.plm.score([text for of_one in texts for text in of_one]))
-        return [np.array([next(scores) for _ in of_one]) for of_one in texts]
+    def lm_rescored(self) -> list[Candidates | None]:
+        """N-best lists, with scores of G."""
+        return [self.candidates(paths, lm=lm) for paths, lm in zip(self.nbest, self.nbest_lm)]
+
+    def masked_lm_rescored(self) -> list[Candidates | None]:
+        """The best paths of the n-best lists, with scores of G and of the masked LM."""
+        words, best = self.decoder.words, [p[: self.config.num_plm_paths] for p in self.nbest]
+        texts = [join_words(words.decode(path.labels)) for paths in best for path in paths]
+        scores = iter(self.decoder.plm.score(texts))
+        return [
+            self.candidates(paths, lm=lm[: len(paths)], plm=[next(scores) for _ in paths])
+            for paths, lm in zip(best, self.nbest_lm)
+        ]
 
     def token_texts(self, ids: Sequence[Sequence[int] | None]) -> list[Candidates | None]:
         """Single candidates from token ids."""
-        texts = (None if i is None else pieces_to_text(self.tokens.decode(i)) for i in ids)
-        return [None if text is None else Candidates.single(text) for text in texts]
+        return _single(ids, lambda i: pieces_to_text(self.decoder.tokens.decode(i)))
 
     def word_texts(self, ids: Sequence[Sequence[int] | None]) -> list[Candidates | None]:
         """Single candidates from word ids."""
-        return [None if i is None else Candidates.single(self._text(i)) for i in ids]
+        return _single(ids, self._text)
 
     def candidates(self, paths: Sequence[lattice.Path], **scores: Any) -> Candidates | None:
         """Candidates from paths, with further scores by name."""
@@ -162,5 +167,10 @@ class Search:
         return Candidates(tuple(self._text(p.labels) for p in paths), arrays)
 
     def _text(self, ids: Sequence[int]) -> str:
-        assert self.words is not None
-        return "".join(self.words.decode(ids))
+        return "".join(self.decoder.words.decode(ids))
+
+
+def _single(
+    ids: Sequence[Sequence[int] | None], text: Callable[[Sequence[int]], str]
+) -> list[Candidates | None]:
+    return [None if i is None else Candidates.single(text(i)) for i in ids]

@@ -1,10 +1,12 @@
 """Decoding of a data split by several methods, and the search for the HLG scale."""
 
 import logging
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -77,10 +79,7 @@ def decode_split(
     Args:
       model: maps features (N, T, F) and lengths (N,) to log_probs (N, T', C), lengths, ...
       batches: objects with ``ids, features, lengths, texts, durations``.
-      decoder: decoder of all methods.
-      device: device of the model.
-      num_utterances: total, for the progress bar.
-      description: of the progress bar.
+      num_utterances, description: of the progress bar.
       hlg_scale, lm_scales: of :meth:`Decoder.__call__`.
     Raises:
       GmotError: no utterances, repeated utterances, or half a batch exceeds the memory.
@@ -91,9 +90,7 @@ def decode_split(
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
 
-    def decode(log_probs: Tensor, lengths: Tensor) -> Any:
-        return decoder(log_probs, lengths, hlg_scale, lm_scales)
-
+    decode = partial(decoder, hlg_scale=hlg_scale, lm_scales=lm_scales)
     with tqdm(total=num_utterances, desc=description, unit="utt", disable=None) as progress:
         for batch in batches:
             repeated = result.refs.keys() & set(batch.ids)
@@ -111,9 +108,11 @@ def decode_split(
     if not result.refs:
         raise GmotError(f"{description}: no utterances to decode. Check the cuts of the split.")
     _warn(result.costs, decoder.config, description)
-    result.peak_memory_mb = (
-        torch.cuda.max_memory_allocated(device) / 2**20 if cuda else _process_peak_mb()
-    )
+    if cuda:
+        result.peak_memory_mb = torch.cuda.max_memory_allocated(device) / 2**20
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        result.peak_memory_mb = peak / (2**20 if sys.platform == "darwin" else 2**10)
     return result
 
 
@@ -122,23 +121,21 @@ def _warn(costs: Decoded, config: DecodingConfig, description: str) -> None:
     for name, count in costs.no_path.items():
         if count:
             logging.warning(
-                "%s, %s: the graph has no path for %d utterances, replaced by greedy search; a "
-                "larger search_beam (%g) may help",
-                *(description, name, count, config.search_beam),
+                f"{description}, {name}: the graph has no path for {count} utterances, replaced "
+                f"by greedy search; a larger search_beam ({config.search_beam:g}) may help"
             )
     if costs.reduced_states:
         logging.warning(
-            "%s: %d utterances were searched with fewer than %d active states (at least %d) to fit "
-            "into search_memory (%g GB)",
-            *(description, len(costs.reduced_states), config.max_active_states),
-            *(min(costs.reduced_states), config.search_memory),
+            f"{description}: {len(costs.reduced_states)} utterances were searched with fewer than "
+            f"{config.max_active_states} active states (at least {min(costs.reduced_states)}) to "
+            f"fit into search_memory ({config.search_memory:g} GB)"
         )
     num_pruned = max(costs.num_pruned.values(), default=0)
     if num_pruned:
         logging.warning(
-            "%s: %d lattices of more than %d arcs were pruned for n-best lists and rescoring; the "
-            "model is uncertain or output_beam (%g) too large",
-            *(description, num_pruned, lattice.MAX_ARCS, config.output_beam),
+            f"{description}: {num_pruned} lattices of more than {lattice.MAX_ARCS} arcs were "
+            "pruned for n-best lists and rescoring; the model is uncertain or output_beam "
+            f"({config.output_beam:g}) too large"
         )
 
 
@@ -188,13 +185,11 @@ def search_hlg_scale(
     device: Any = "cpu",
     num_utterances: int | None = None,
 ) -> float:
-    """The HLG scale of the configuration with the fewest ``1best`` errors.
+    """The HLG scale of the configuration with the fewest ``1best`` errors (the first of equals).
 
     Args:
       model, batches, device, num_utterances: of :func:`decode_split`.
       decoder: with HLG.
-    Returns:
-      The scale; of equally good ones the first.
     Raises:
       GmotError: half a batch exceeds the memory.
     """
@@ -204,12 +199,9 @@ def search_hlg_scale(
     with tqdm(total=num_utterances, desc="hlg_scale", unit="utt", disable=None) as progress:
         for group in _encoder_outputs(model, batches, refs, device):
             for scale in errors:  # HLG is scaled once per group, not per batch
-
-                def one_best(log_probs: Tensor, lengths: Tensor, scale: float = scale) -> Any:
-                    return decoder(log_probs, lengths, scale, methods=["1best"])
-
+                one_best = partial(decoder, hlg_scale=scale, methods=["1best"])
                 for batch in group:
-                    for ids, decoded, _ in _encode(_identity, batch, one_best, device):
+                    for ids, decoded, _ in _encode(lambda *x: x, batch, one_best, device):
                         for i, candidates in zip(ids, decoded.candidates["1best"]):
                             errors[scale] += int(candidates.errors(refs[i])[0])
             progress.update(sum(len(ids) for ids, _, _ in group))
@@ -227,29 +219,11 @@ def _encoder_outputs(
     for batch in batches:
         refs.update(zip(batch.ids, batch.texts))
         features = (batch.ids, batch.features, batch.lengths)
-        for ids, (log_probs, lengths), _ in _encode(model, features, _to_cpu, device):
-            group.append((ids, log_probs, lengths))
-            size += 4 * log_probs.numel()
+        for ids, encoded, _ in _encode(model, features, lambda *x: [y.cpu() for y in x], device):
+            group.append((ids, *encoded))
+            size += 4 * encoded[0].numel()
         if size >= MAX_KEPT_BYTES:
             yield group
             group, size = [], 0
     if group:
         yield group
-
-
-def _to_cpu(log_probs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    return log_probs.cpu(), lengths.cpu()
-
-
-def _identity(log_probs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Model of batches that are encoded already."""
-    return log_probs, lengths
-
-
-def _process_peak_mb() -> float:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

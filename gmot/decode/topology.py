@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gmot.common import GmotError
-from gmot.decode.epsilon import make_fsa
+from gmot.decode.fsa import make_fsa
 from gmot.decode.k2_import import import_k2
 
 TOPOLOGIES = ("modified", "full")  # the first one is the default
@@ -25,13 +25,7 @@ def check_topology(topology: str) -> None:
 
 
 def token_loop(num_tokens: int) -> Any:
-    """Graph of all token sequences, from which H is expanded.
-
-    Args:
-      num_tokens: outputs of the model, blank included.
-    Returns:
-      k2.Fsa with ``aux_labels`` equal to its labels.
-    """
+    """Graph of all token sequences, from which H is expanded: k2.Fsa, ``aux_labels`` as labels."""
     tokens = torch.arange(1, num_tokens)
     loops = torch.stack([0 * tokens, 0 * tokens, tokens, tokens], dim=1)
     arcs = torch.cat([loops, torch.tensor([[0, 1, -1, -1]])])
@@ -58,7 +52,6 @@ def expand(graph: Any, topology: str, num_tokens: int) -> Any:
 
     Args:
       graph: k2.Fsa over tokens without epsilons, with a tensor ``aux_labels``.
-      topology: one of :data:`TOPOLOGIES`.
       num_tokens: outputs of the model, blank included.
     Returns:
       k2.Fsa, arc-sorted and connected, with a tensor ``aux_labels``; for the modified topology

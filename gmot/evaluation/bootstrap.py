@@ -1,38 +1,35 @@
 """Bootstrap of error rates over utterances or speakers, and over training seeds.
 
-Notation: ``e[k, u]`` errors in utterance ``u`` of ``n`` by the model of training seed ``k`` of
-``K``, ``l[u]`` reference characters, ``S`` speakers. The estimate is
+With ``e[k, u]`` errors in utterance ``u`` by the model of training seed ``k`` of ``K`` and
+``l[u]`` reference characters, the estimate is
 
     CER = sum_k sum_u e[k, u] / (K sum_u l[u]),
 
-and a replication has weights ``w[u]`` of utterances and ``v[k]`` of seeds,
+and a replication with weights ``w[u]`` of utterances and ``v[k]`` of seeds is
 
     CER* = sum_k v[k] sum_u w[u] e[k, u] / (sum_k v[k] sum_u w[u] l[u]).
 
 Intervals are the 2.5 and 97.5 percentiles of the replications.
 
 * Unit ``utterance`` (M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR
-  performance evaluation", ICASSP 2004): ``w`` counts ``n`` draws with replacement from ``n``
-  utterances. Utterances of a speaker are treated as independent; for new speakers the interval
-  is too narrow.
-* Unit ``speaker`` (cluster bootstrap): speakers are drawn with replacement, with all their
-  utterances.
-* Seeds: drawn with replacement (``v``) for systems with several seeds, else ``v[0] = 1``.
+  performance evaluation", ICASSP 2004): utterances are drawn with replacement, as independent
+  ones; for new speakers the interval is too narrow.
+* Unit ``speaker`` (cluster bootstrap): speakers are drawn with all their utterances.
+* Seeds: drawn with replacement for experiments with several seeds, else ``v[0] = 1``.
 
-Compared systems share ``w``, so that differences are paired (same speakers and utterances); their
-seeds are drawn independently. Seed, speaker and utterance are a hierarchy: for
-``x[k, s] = a[k] + b[s]`` with ``b[s]`` the mean of a speaker's ``m`` utterances, the variance of
-the replications and its expectation are
+Compared experiments share ``w``, so that differences are paired (same speakers and utterances);
+their seeds are drawn independently. For ``x[k, s] = a[k] + b[s]`` with ``b[s]`` the mean of the
+``m`` utterances of one of ``S`` speakers, the variance of the replications and its expectation are
 
     s_a^2 / K + s_b^2 / S,    var_seed / K + (var_speaker + var_utterance / m) / S.
 
-The variance of utterances is part of ``s_b^2``: drawing utterances within the drawn speakers would
-count it twice (A. C. Davison and D. V. Hinkley, "Bootstrap methods and their application", 1997,
-section 3.8). Seeds and speakers are few, and ``N`` draws of ``N`` would underestimate their
-variance by ``(N - 1) / N``; therefore ``N - 1`` are drawn (J. N. K. Rao and C. F. J. Wu,
-"Resampling inference with complex survey data", JASA 1988). Seeds and utterances are crossed:
-their interaction is counted up to three times (A. B. Owen, "The pigeonhole bootstrap", Annals of
-Applied Statistics 2007), so that intervals over seeds are conservative.
+Drawing utterances within the drawn speakers would count the variance of utterances twice
+(A. C. Davison and D. V. Hinkley, "Bootstrap methods and their application", 1997, section 3.8).
+Seeds and speakers are few, and ``N`` draws of ``N`` would underestimate their variance by
+``(N - 1) / N``; therefore ``N - 1`` are drawn (J. N. K. Rao and C. F. J. Wu, "Resampling inference
+with complex survey data", JASA 1988). The interaction of seeds and utterances is counted up to
+three times (A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007), so that
+intervals over seeds are conservative.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,15 +44,12 @@ Speakers = Mapping[str, str | None]  # utterance -> speaker
 def resample(
     counts: np.ndarray, replications: int, seed: int, speakers: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Sums of counts over resampled utterances or speakers.
+    """Sums of counts over resampled utterances or speakers: (replications, kinds).
 
     Args:
       counts: (utterances, kinds).
-      replications: number of replications.
       seed: random seed.
       speakers: (utterances,), for the unit ``speaker``.
-    Returns:
-      (replications, kinds).
     """
     draws = len(counts)
     if speakers is not None:
@@ -118,8 +112,7 @@ def require_speakers(names: Sequence[str], speakers: Speakers, origin: str, reme
     Args:
       names: utterances.
       speakers: utterance -> speaker.
-      origin: source of the utterances, for the message.
-      remedy: for the message.
+      origin, remedy: source of the utterances and next step, for the message.
     Raises:
       GmotError: an utterance without speaker, or only one speaker.
     """
@@ -143,9 +136,8 @@ def conditions(
 
     Args:
       unit: ``utterance`` or ``speaker``.
-      utterances: number of utterances.
       speakers: number of speakers; None if unknown.
-      seeds: number of training seeds per system.
+      seeds: number of training seeds per experiment.
     """
     whose = "unknown speakers" if speakers is None else _count(speakers, "speaker")
     fixed = []
@@ -159,7 +151,7 @@ def conditions(
         numbers = " and ".join(map(str, dict.fromkeys(pooled)))
         drawn = f"{numbers} training seeds and {drawn}"
     if len(pooled) < len(seeds):
-        fixed.append("one training seed" + (" of the systems that have one" if pooled else ""))
+        fixed.append("one training seed" + (" of the experiments that have one" if pooled else ""))
     return f"resampling {drawn}" + (f"; conditional on {' and '.join(fixed)}" if fixed else "")
 
 

@@ -1,8 +1,6 @@
-"""Comparison of systems by paired bootstrap, with one or several training seeds each.
+"""Comparison of experiments by paired bootstrap (:mod:`gmot.evaluation.bootstrap`)."""
 
-The estimator is described in :mod:`gmot.evaluation.bootstrap`.
-"""
-
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,8 +27,7 @@ class Run:
 
     Attributes:
       name: unique name; often derived from the file.
-      refs: utterance -> reference.
-      hyps: utterance -> hypothesis.
+      refs, hyps: utterance -> reference, hypothesis.
       speakers: utterance -> speaker, if known.
       file: source, for messages.
     """
@@ -44,17 +41,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Compared:
-    """A system compared with the first one. Rates are in per cent.
+    """An experiment compared with the first one. Rates are in per cent.
 
     Attributes:
       name: names of its runs.
       scores: one per training seed.
       cer: mean over the seeds.
       ci_low, ci_high: 95 % interval of the CER.
-      difference: CER minus that of the first system; negative if better.
+      difference: CER minus that of the first experiment; negative if better.
       low, high: 95 % interval of the difference, paired.
-      improvement: bootstrap probability of fewer errors than the first system; replications with
-        equal errors count half.
+      improvement: bootstrap probability of fewer errors than the first one; replications with equal
+        errors count half.
       p: two-sided bootstrap p-value of no difference.
       corrected_p: corrected for the number of comparisons (Holm).
     """
@@ -74,68 +71,68 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Systems compared with the first of them (which has a difference of 0).
+    """Experiments compared with the first of them (which has a difference of 0).
 
     Attributes:
-      systems: in the given order.
+      experiments: in the given order.
       unit: unit of resampling, ``utterance`` or ``speaker``.
     """
 
-    systems: Sequence[Compared]
+    experiments: Sequence[Compared]
     unit: str
 
     @property
     def conditions(self) -> str:
-        """Description of what the intervals resample and what they are conditional on."""
-        first = self.systems[0].scores[0]
-        seeds = [len(system.scores) for system in self.systems]
+        """What the intervals resample and what they are conditional on."""
+        first = self.experiments[0].scores[0]
+        seeds = [len(experiment.scores) for experiment in self.experiments]
         return bootstrap.conditions(self.unit, first.num_utterances, first.num_speakers, seeds)
 
 
 def compare(
-    systems: Sequence[Sequence[Run]],
+    experiments: Sequence[Sequence[Run]],
     unit: str = "utterance",
     replications: int = 10000,
     seed: int = 0,
 ) -> Comparison:
-    """Compare systems with the first one, on the same draws of utterances or speakers.
+    """Compare experiments with the first one, on the same draws of utterances or speakers.
 
     Args:
-      systems: two or more; each the runs of one configuration with different training seeds. All
-        runs have the same utterances, references and speakers.
+      experiments: two or more; each the runs of one configuration with different training seeds,
+        all with the same utterances, references and speakers.
       unit: unit of resampling, ``utterance`` or ``speaker``.
       replications: number of bootstrap replications.
       seed: random seed of the bootstrap.
     Raises:
-      GmotError: fewer than two systems, no replications, runs with different utterances,
+      GmotError: fewer than two experiments, no replications, runs with different utterances,
         references or speakers, or the unit ``speaker`` without speakers.
     """
-    if len(systems) < 2:
-        raise GmotError(f"compare: {len(systems)} systems, expected two or more.")
+    if len(experiments) < 2:
+        raise GmotError(f"compare: {len(experiments)} experiments, expected two or more.")
     if replications < 1:
         raise GmotError(f"compare: {replications} replications, expected 1 or more.")
-    first = systems[0][0]
-    for run in (run for system in systems for run in system):
+    first = experiments[0][0]
+    for run in (run for runs in experiments for run in runs):
         if unit == "speaker":
             bootstrap.require_speakers(list(run.refs), run.speakers, run.file or run.name, REMEDY)
         _check_same(first, run)
-    scores = [[score(r.refs, r.hyps, speakers=r.speakers) for r in system] for system in systems]
+    scores = [[score(r.refs, r.hyps, speakers=r.speakers) for r in runs] for runs in experiments]
     owners = [first.speakers[u] for u in scores[0][0].alignments] if unit == "speaker" else None
-    counts = [s.utterance_counts for of_system in scores for s in of_system]
+    counts = [s.utterance_counts for of_one in scores for s in of_one]
     columns = [counts[0][:, 3], *(c[:, :3].sum(axis=1) for c in counts)]
     sums = bootstrap.resample(np.stack(columns, axis=1), replications, seed, owners)
     lengths = np.maximum(1, sums[:, 0])
     errors = np.split(sums[:, 1:], np.cumsum([len(s) for s in scores])[:-1], axis=1)
-    streams = np.random.SeedSequence(seed).spawn(len(systems))  # independent of the units' draws
+    streams = np.random.SeedSequence(seed).spawn(len(scores))  # independent of the units' draws
     drawn = [bootstrap.resample_seeds(e, np.random.default_rng(s)) for e, s in zip(errors, streams)]
-    cers = [sum(s.cer for s in of_system) / len(of_system) for of_system in scores]
+    cers = [sum(s.cer for s in of_one) / len(of_one) for of_one in scores]
     (first_errors, first_seeds), found = drawn[0], []
-    for system, of_system, cer, (made, seeds) in zip(systems, scores, cers, drawn):
+    for runs, of_one, cer, (made, seeds) in zip(experiments, scores, cers, drawn):
         more = made * first_seeds - first_errors * seeds  # integers, so that ties are exact
         found.append(
             Compared(
-                " + ".join(run.name for run in system),
-                of_system,
+                " + ".join(run.name for run in runs),
+                of_one,
                 cer,
                 *bootstrap.interval(100.0 * made / (seeds * lengths)),
                 cer - cers[0],
@@ -169,19 +166,17 @@ def _check_same(first: Run, other: Run) -> None:
             )
 
 
-def read_systems(paths: Sequence[Sequence[PathLike]]) -> list[list[Run]]:
-    """Runs from recogs files, named by the distinct parts of their paths.
+def read_experiments(paths: Sequence[Sequence[PathLike]]) -> list[list[Run]]:
+    """Runs from recogs files of training seeds, named by the distinct parts of their paths.
 
-    Args:
-      paths: files of the training seeds of each system.
     Raises:
-      GmotError: a file is missing, malformed or given twice for one system.
+      GmotError: a file is missing, malformed or given twice for one experiment.
     """
     for files in paths:
-        distinct = {Path(path).resolve() for path in files}
-        if len(distinct) < len(files):
+        distinct = len({Path(path).resolve() for path in files})
+        if distinct < len(files):
             raise GmotError(
-                f"{files[0]} ...: {len(files)} files of one system, but {len(distinct)} distinct "
+                f"{files[0]} ...: {len(files)} files of one experiment, but {distinct} distinct "
                 "ones. Give each training seed once."
             )
     names = iter(_names([path for files in paths for path in files]))
@@ -195,11 +190,8 @@ def _names(paths: Sequence[PathLike]) -> list[str]:
     parts = [Path(path).parts for path in paths]
     if len(set(parts)) == 1:
         return [str(path) for path in paths]
-    start = end = 0
-    while len({p[: start + 1] for p in parts}) == 1:
-        start += 1
-    while len({p[start:][-end - 1 :] for p in parts}) == 1:
-        end += 1
+    start = len(os.path.commonprefix(parts))
+    end = len(os.path.commonprefix([p[start:][::-1] for p in parts]))
     return ["/".join(p[start : len(p) - end]) or str(Path(*p)) for p in parts]
 
 
@@ -210,12 +202,11 @@ def find_recogs(
     epoch: int | None = None,
     avg: int | None = None,
 ) -> list[Path]:
-    """Recogs files of one system.
+    """Recogs files of one experiment.
 
     Args:
       exp_dirs: experiment folders, one per training seed, with a ``results.json``.
-      split: decoded split.
-      method: decoding method.
+      split, method: decoded split and decoding method.
       epoch, avg: of the results; None: the last decoded ones.
     Raises:
       GmotError: a folder without such results, two with the same training seed or with different
@@ -223,30 +214,24 @@ def find_recogs(
     """
     paths = []
     seeds: dict[int, Path] = {}
-    first: Any = None
+    first: dict[str, Any] | None = None
     for exp_dir in map(Path, exp_dirs):
         record = choose(exp_dir / "results.json", epoch, avg, split, method)[-1]
         paths.append(recogs_path(exp_dir, method, split, record["epoch"], record["avg"]))
-        seed = record.get("seed")
+        seed, transfer = record.get("seed"), record.get("transfer") or {}
         if seed is not None and seed in seeds:
             raise GmotError(
                 f"{seeds[seed]} and {exp_dir} have the same training seed {seed}. Give runs of "
                 "different seeds (local/train.py --training.seed)."
             )
         seeds[seed] = exp_dir
-        first = first or record
-        if record.get("transfer") != first.get("transfer"):
+        first = transfer if first is None else first
+        keys = sorted(first.keys() | transfer.keys())
+        differing = [key for key in keys if first.get(key) != transfer.get(key)]
+        if differing:
             raise GmotError(
-                f"{exp_dirs[0]} and {exp_dir} are different systems and cannot be pooled: "
-                f"{_differences(first.get('transfer'), record.get('transfer'))}. Separate them by "
-                "--against."
+                f"{exp_dirs[0]} and {exp_dir} are different experiments and cannot be pooled: "
+                + ", ".join(f"{key} {first.get(key)} and {transfer.get(key)}" for key in differing)
+                + ". Separate them by --against."
             )
     return paths
-
-
-def _differences(first: Any, other: Any) -> str:
-    """Differences of two configurations."""
-    if not isinstance(first, dict) or not isinstance(other, dict):
-        return f"{first} and {other}"
-    keys = sorted(k for k in first.keys() | other.keys() if first.get(k) != other.get(k))
-    return ", ".join(f"{key} {first.get(key)} and {other.get(key)}" for key in keys)

@@ -9,8 +9,8 @@ from gmot.evaluation.report import markdown_table
 
 
 def console_lines(comparison: Comparison) -> list[str]:
-    """One line per system, and one about the intervals."""
-    first, *others = comparison.systems
+    """One line per experiment, and one about the intervals."""
+    first, *others = comparison.experiments
     lines = [f"{first.name}: %CER {_cer(first)}"]
     for c in others:
         corrected = f", corrected {c.corrected_p:.4f}" if len(others) > 1 else ""
@@ -22,10 +22,10 @@ def console_lines(comparison: Comparison) -> list[str]:
 
 
 def _explanation(comparison: Comparison) -> str:
-    number = len(comparison.systems) - 1
+    number = len(comparison.experiments) - 1
     holm = f" P-values are corrected for {number} comparisons (Holm 1979), intervals are not."
     return (
-        f"Differences are from {comparison.systems[0].name}, paired by utterance, negative if "
+        f"Differences are from {comparison.experiments[0].name}, paired by utterance, negative if "
         f"better. 95% intervals and p-values: {comparison.conditions}.{holm if number > 1 else ''}"
     )
 
@@ -40,17 +40,12 @@ def _difference(c: Compared) -> str:
 
 
 def table(comparison: Comparison, homophones: bool = False) -> str:
-    """Markdown table with one row per system.
-
-    Args:
-      comparison: from :func:`gmot.evaluation.comparison.compare`.
-      homophones: add a column of substitutions by a Mandarin homophone.
-    """
-    several = len(comparison.systems) > 2
-    head = ["system", "CER", "substitutions", *(["of them homophones"] if homophones else [])]
+    """Markdown table with one row per experiment, optionally with substitutions by a homophone."""
+    several = len(comparison.experiments) > 2
+    head = ["experiment", "CER", "substitutions", *(["of them homophones"] if homophones else [])]
     beside = ["difference", "improvement", "p", *(["corrected p"] if several else [])]
     rows = [[*head, *beside]]
-    for i, c in enumerate(comparison.systems):
+    for i, c in enumerate(comparison.experiments):
         row = [c.name, _cer(c), f"{np.mean([s.sub for s in c.scores]):.5g}"]
         if homophones:
             counts = [sum(count_homophones(s.alignments.values()).values()) for s in c.scores]
@@ -61,20 +56,13 @@ def table(comparison: Comparison, homophones: bool = False) -> str:
 
 
 def write_table(path: PathLike, comparison: Comparison, how: str, homophones: bool = False) -> None:
-    """Write a Markdown file.
-
-    Args:
-      path: output file.
-      comparison, homophones: of :func:`table`.
-      how: command or files of the comparison.
-    """
-    first = comparison.systems[0].scores[0]
+    """Write a Markdown file with the table and ``how``, the command or files of the comparison."""
+    first = comparison.experiments[0].scores[0]
+    text = (
+        f"# Comparison\n\nCER in per cent over {first.ref_len} characters of "
+        f"{first.num_utterances} utterances, mean over the training seeds of an experiment. "
+        f"Improvement: bootstrap probability of fewer errors. {_explanation(comparison)}\n\n"
+        f"{table(comparison, homophones)}\n\n{how}\n"
+    )
     with atomic_path(path) as temporary:
-        temporary.write_text(
-            "# Comparison\n\n"
-            f"CER in per cent over {first.ref_len} characters of {first.num_utterances} "
-            "utterances, mean over the training seeds of a system. Improvement: bootstrap "
-            f"probability of fewer errors. {_explanation(comparison)}\n\n"
-            f"{table(comparison, homophones)}\n\n{how}\n",
-            encoding="utf-8",
-        )
+        temporary.write_text(text, encoding="utf-8")

@@ -16,14 +16,8 @@ from gmot.decode.api import Decoder
 from gmot.decode.candidates import LmScales
 from gmot.decode.methods import METHODS, graphs_needed, select_methods
 from gmot.decode.split import DecodedSplit, decode_split, search_hlg_scale
+from gmot.evaluation import files
 from gmot.evaluation.bootstrap import require_speakers
-from gmot.evaluation.files import (
-    recogs_path,
-    update_results,
-    write_errs,
-    write_recogs,
-    write_summary,
-)
 from gmot.evaluation.homophones import count_homophones
 from gmot.evaluation.scale_file import HLG, ScaleFile
 from gmot.evaluation.scoring import score
@@ -37,8 +31,6 @@ Record = dict[str, Any]
 def decode(args: argparse.Namespace) -> list[Record]:
     """Decode and score splits with one model.
 
-    Args:
-      args: options of ``local/decode.py``.
     Returns:
       The records added to ``results.json``.
     Raises:
@@ -77,16 +69,14 @@ def decode(args: argparse.Namespace) -> list[Record]:
         for method in decoder.methods:
             default = METHODS[method].lm_scales(hlg_scale)[0]
             scales = (lm_scales or {}).get(method, default)
+            record = {"split": split, "method": method, **common}
             uses_hlg = "HLG.pt" in METHODS[method].graphs
-            record = {
-                **{"split": split, "method": method, **common},
-                "scales": {"hlg": hlg_scale, **scales} if uses_hlg else {},
-                **_search(decoder, decoded, method),
-            }
+            record["scales"] = {"hlg": hlg_scale, **scales} if uses_hlg else {}
+            record |= _search(decoder, decoded, method)
             hyps = decoded.hypotheses(method, scales)
             records.append({**record, **_score(args, record, decoded, hyps, speakers[split])})
     path = Path(args.exp_dir) / "results.json"
-    update_results(path, records)
+    files.update_results(path, records)
     logging.info("%s: %d results", path, len(records))
     return records
 
@@ -118,12 +108,10 @@ def _check_tokens(args: argparse.Namespace, decoder: Decoder, config: Mapping[st
             f"{args.lang_dir}: tokens {decoder.tokens.fingerprint}, but {args.exp_dir} was trained "
             f"with {config.get('tokens')}. Give the --lang-dir of the training."
         )
-    expected = config.get("tokenizer")  # not recorded by earlier versions
-    if decoder.plm is not None and expected not in (None, decoder.plm.tokenizer.fingerprint):
+    if decoder.plm is not None and decoder.plm.tokenizer.fingerprint != config["tokenizer"]:
         logging.warning(
-            "plm-rescoring: the tokenizer of --teacher %s differs from that of the training; "
-            "hypotheses are scored with the former",
-            args.teacher,
+            f"plm-rescoring: the tokenizer of --teacher {args.teacher} differs from that of the "
+            "training; hypotheses are scored with the former"
         )
 
 
@@ -137,11 +125,7 @@ def _check_features(data: AsrDataModule, split: str, expected: int, exp_dir: str
 
 
 def _speakers(data: AsrDataModule, split: str, unit: str) -> dict[str, str | None]:
-    """Utterance -> speaker.
-
-    Raises:
-      GmotError: missing speakers for resampling by speaker.
-    """
+    """Utterance -> speaker; GmotError if missing for resampling by speaker."""
     speakers = {cut.id: cut.supervisions[0].speaker for cut in data.cuts(split)}
     if unit == "speaker":
         remedy = "Add utt2spk to the corpus and make the manifests again, or use --unit utterance."
@@ -159,20 +143,15 @@ def _utterances(data: AsrDataModule, split: str) -> str | None:
     return fingerprint(*(f"{cut.id} {cut.supervisions[0].text}" for cut in cuts))
 
 
-def _provenance(
-    args: argparse.Namespace, config: Mapping[str, Any], device: torch.device
-) -> Record:
+def _provenance(args: argparse.Namespace, config: Mapping[str, Any], device: Any) -> Record:
     """Fields common to all records."""
     cuda = device.type == "cuda"
     cpu = f"{device.type}, {torch.get_num_threads()} threads"
     return {
-        "epoch": config["epoch"],
-        "avg": config["avg"],
-        "transfer": config["transfer"],
+        **{name: config[name] for name in ("epoch", "avg", "transfer", "teacher_layer")},
         "seed": config["training"]["seed"],
         "command": command(),
         "environment": environment(),
-        "teacher_layer": config.get("teacher_layer"),
         "training": {"runs": runs_behind(args.exp_dir, config["epoch"])},
         "device": torch.cuda.get_device_name(device) if cuda else cpu,
     }
@@ -200,9 +179,8 @@ def _log_defaults(lm_scales: Mapping[str, LmScales], hlg_scale: float, split: st
     for method, scales in lm_scales.items():
         if scales == METHODS[method].lm_scales(hlg_scale)[0]:
             logging.info(
-                "%s: no LM scales with a significant gain on %s; it keeps the LM scores in HLG and "
-                "gives the results of 1best",
-                *(method, split),
+                f"{method}: no LM scales with a significant gain on {split}; it keeps the LM "
+                "scores in HLG and gives the results of 1best"
             )
 
 
@@ -226,11 +204,11 @@ def _score(
     }
     if homophones is not None:
         numbers["homophone_sub"] = sum(homophones.values())
-    path = recogs_path(args.exp_dir, method, split, record["epoch"], record["avg"])
-    write_recogs(path, decoded.refs, hyps, speakers)
-    write_errs(path.with_name(path.name.replace("recogs", "errs", 1)), result, homophones)
+    path = files.recogs_path(args.exp_dir, method, split, record["epoch"], record["avg"])
+    files.write_recogs(path, decoded.refs, hyps, speakers)
+    files.write_errs(path.with_name(path.name.replace("recogs", "errs", 1)), result, homophones)
     summary = path.with_name(path.name.replace("recogs", "cer-summary", 1))
-    write_summary(summary, {method: numbers})
+    files.write_summary(summary, {method: numbers})
     logging.info("%s", result.line(f"{split}-{method}", args.unit))
     logging.info(
         "%s-%s: real-time factor %.5f (encoder) + %.5f (decoding), peak memory %.0f MB%s",
@@ -250,6 +228,5 @@ def _search(decoder: Decoder, decoded: DecodedSplit, method: str) -> Record:
         record["least_max_active_states"] = min(costs.reduced_states, default=None)
     if method in costs.num_pruned:
         record["num_pruned"] = costs.num_pruned[method]
-    record["search"] = needed.settings(decoder.config)
-    record["graphs"] = {name: decoder.graphs.info[name] for name in needed.graphs}
-    return record
+    graphs = {name: decoder.graphs.info[name] for name in needed.graphs}
+    return {**record, "search": needed.settings(decoder.config), "graphs": graphs}

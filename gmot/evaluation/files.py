@@ -5,6 +5,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,13 +24,19 @@ def write_recogs(
 ) -> None:
     """Write ``recogs-*.txt``: lines ``id:<TAB>ref=[...]`` and ``id:<TAB>hyp=[...]`` as icefall,
     and ``id:<TAB>spk=[...]`` for utterances with a speaker."""
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as f:
-        for name in sorted(refs):
-            f.write(f"{name}:\tref={characters(refs[name])}\n")
-            f.write(f"{name}:\thyp={characters(hyps[name])}\n")
-            speaker = (speakers or {}).get(name)
-            if speaker:
-                f.write(f"{name}:\tspk={[speaker]}\n")
+    lines = []
+    for name in sorted(refs):
+        lines.append(f"{name}:\tref={characters(refs[name])}")
+        lines.append(f"{name}:\thyp={characters(hyps[name])}")
+        speaker = (speakers or {}).get(name)
+        if speaker:
+            lines.append(f"{name}:\tspk={[speaker]}")
+    _write_lines(path, lines)
+
+
+def _write_lines(path: PathLike, lines: Sequence[str]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 class Recogs(NamedTuple):
@@ -82,10 +89,7 @@ def read_recogs(path: PathLike) -> Recogs:
 def write_errs(path: PathLike, result: Score, homophones: Mapping[Pair, int] | None = None) -> None:
     """Write ``errs-*.txt``: totals, utterances, and counts of each error.
 
-    Args:
-      path: output file.
-      result: score of a split.
-      homophones: substitutions by a homophone, for a section of their own.
+    Substitutions by a homophone, if given, have a section of their own.
     """
     pairs = Counter(pair for ali in result.alignments.values() for pair in ali)
     correct = sum(n for (ref, hyp), n in pairs.items() if ref == hyp)
@@ -113,68 +117,53 @@ def write_errs(path: PathLike, result: Score, homophones: Mapping[Pair, int] | N
     ]
     for head, content in sections.items():
         lines += ["", head, *content]
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    _write_lines(path, lines)
 
 
 def _details(pairs: Sequence[Pair]) -> str:
     """``a b (c d->e) f``: adjacent errors are joined, ``*`` is the empty side."""
     words: list[str] = []
-    run: list[Pair] = []
-    for pair in [*pairs, ("|", "|")]:
-        if pair[0] != pair[1]:
-            run.append(pair)
-            continue
-        if run:
-            ref, hyp = (" ".join(u for u in side if u != GAP) or "*" for side in zip(*run))
+    for correct, run in groupby(pairs, lambda pair: pair[0] == pair[1]):
+        refs, hyps = zip(*run)
+        if correct:
+            words += refs
+        else:
+            ref, hyp = (" ".join(u for u in side if u != GAP) or "*" for side in (refs, hyps))
             words.append(f"({ref}->{hyp})")
-            run = []
-        words.append(pair[0])
-    return " ".join(words[:-1])
+    return " ".join(words)
 
 
 def _unit_lines(pairs: Mapping[Pair, int]) -> list[str]:
-    correct: Counter = Counter()
-    errors: Counter = Counter()
-    in_ref: Counter = Counter()
-    in_hyp: Counter = Counter()
-    for (ref, hyp), n in pairs.items():
-        in_ref[ref] += n
-        in_hyp[hyp] += n
-        if ref == hyp:
-            correct[ref] += n
-        else:
-            errors[ref] += n
-            errors[hyp] += n
-    units = (in_ref.keys() | in_hyp.keys()) - {GAP}
-    return [
-        f"{unit}   {correct[unit]} {errors[unit]} {in_ref[unit]} {in_hyp[unit]}"
-        for unit in sorted(units, key=lambda u: (-errors[u], u))
-    ]
+    """Correct, errors, count in references and in hypotheses of each unit."""
+    counts: dict[str, list[int]] = {}
+    for pair, n in pairs.items():
+        for side, unit in enumerate(pair):
+            of_unit = counts.setdefault(unit, [0, 0, 0, 0])
+            of_unit[2 + side] += n
+            if pair[0] != pair[1]:
+                of_unit[1] += n
+            elif side == 0:
+                of_unit[0] += n
+    counts.pop(GAP, None)
+    listed = sorted(counts.items(), key=lambda item: (-item[1][1], item[0]))
+    return [f"{unit}   {' '.join(map(str, of_unit))}" for unit, of_unit in listed]
 
 
-SUMMARY_COLUMNS = {
-    "CER": ("cer", ".2f"),
-    "rtf_encoder": ("rtf_encoder", ".5f"),
-    "rtf_decoding": ("rtf_decoding", ".5f"),
-    "peak_memory_mb": ("peak_memory_mb", ".0f"),
-}
+SUMMARY_COLUMNS = {"rtf_encoder": ".5f", "rtf_decoding": ".5f", "peak_memory_mb": ".0f"}
 
 
 def write_summary(path: PathLike, results: Mapping[str, Mapping[str, float]]) -> None:
     """Write ``cer-summary-*.txt``, the lowest CER first.
 
     Args:
-      path: output file.
       results: settings -> ``cer`` (per cent), ``rtf_encoder``, ``rtf_decoding`` (real-time
         factors), ``peak_memory_mb``.
     """
-    lines = ["\t".join(["settings", *SUMMARY_COLUMNS])]
+    lines = ["\t".join(["settings", "CER", *SUMMARY_COLUMNS])]
     for settings, numbers in sorted(results.items(), key=lambda item: item[1]["cer"]):
-        cells = [f"{numbers[key]:{style}}" for key, style in SUMMARY_COLUMNS.values()]
-        lines.append("\t".join([settings, *cells]))
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        cells = [f"{numbers[name]:{style}}" for name, style in SUMMARY_COLUMNS.items()]
+        lines.append("\t".join([settings, f"{numbers['cer']:.2f}", *cells]))
+    _write_lines(path, lines)
 
 
 def recogs_path(exp_dir: PathLike, method: str, split: str, epoch: int, avg: int) -> Path:
@@ -195,8 +184,8 @@ def update_results(path: PathLike, records: Sequence[dict[str, Any]]) -> None:
       GmotError: the existing file is not a list of records.
     """
     known = read_results(path) if Path(path).exists() else []
-    trainings = [training_runs(r.get("training"))[:1] for r in records]
-    kept = [r for r in known if training_runs(r.get("training"))[:1] in trainings]
+    trainings = [_first_run(r) for r in records]
+    kept = [r for r in known if _first_run(r) in trainings]
     if len(kept) < len(known):
         logging.info("%s: %d results of another training removed", path, len(known) - len(kept))
     merged: dict[tuple, dict[str, Any]] = {}
@@ -207,6 +196,10 @@ def update_results(path: PathLike, records: Sequence[dict[str, Any]]) -> None:
     write_json(path, list(merged.values()))
 
 
+def _first_run(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return training_runs(record.get("training"))[:1]
+
+
 def read_results(path: PathLike) -> list[dict[str, Any]]:
     """Read ``results.json``, sorted by time of decoding.
 
@@ -215,7 +208,7 @@ def read_results(path: PathLike) -> list[dict[str, Any]]:
     """
     records = read_json(path)
     if not isinstance(records, list) or not all(
-        isinstance(r, dict) and all(k in r for k in (*RECORD_KEYS, "cer")) for r in records
+        isinstance(r, dict) and r.keys() >= {*RECORD_KEYS, "cer"} for r in records
     ):
         raise GmotError(
             f"{path}: expected a list of records with {', '.join(RECORD_KEYS)} and cer. Remove it "

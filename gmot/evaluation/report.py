@@ -31,8 +31,6 @@ def summarize(
       exp_dir: folder of the experiments.
       experiments: names, in the order of the rows.
       epoch, avg: of the results; None: of those decoded last.
-      output: Markdown file.
-      title: title of the file.
       published: YAML file of published results to quote.
       unit: unit of resampling of the intervals, ``utterance`` or ``speaker``.
     Returns:
@@ -43,8 +41,8 @@ def summarize(
     """
     quoted = f"\n{quotations(published)}" if published else ""
     chosen = {e: choose(Path(exp_dir) / e / "results.json", epoch, avg) for e in experiments}
-    if unit == "speaker":
-        for name, records in chosen.items():
+    for name, records in chosen.items():
+        if unit == "speaker":
             _require_speaker_intervals(Path(exp_dir) / name / "results.json", records)
     teachers = [f"{name} {teacher_of(records)}" for name, records in chosen.items()]
     table = (
@@ -85,9 +83,8 @@ def quotations(path: PathLike) -> str:
             name = f"{paper['paper']} ({paper['arxiv']})"
             for row in paper["rows"]:
                 cers = [f"{float(row[split]):.2f}" for split in ("dev", "test")]
-                # Names may be numbers in YAML.
-                names = [str(row["row"]), str(row["config"])]
-                rows.append([name, *names, *cers, str(row.get("note", ""))])
+                texts = (row["row"], row["config"], *cers, row.get("note", ""))
+                rows.append([name, *map(str, texts)])  # names may be numbers in YAML
         caveats = "\n".join(f"- {sentence}" for sentence in content["caveats"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise GmotError(
@@ -107,12 +104,10 @@ def choose(
     split: str | None = None,
     method: str | None = None,
 ) -> list[Record]:
-    """Records of one (epoch, avg): the one decoded last among those requested.
+    """Records of one (epoch, avg): the one decoded last among those requested (None: any).
 
     Args:
       path: ``results.json``.
-      epoch, avg: requested; None: any.
-      split, method: requested; None: all.
     Raises:
       GmotError: missing experiment or results.
     """
@@ -151,13 +146,14 @@ def _require_speaker_intervals(path: Path, records: Sequence[Record]) -> None:
 
 def interval_lines(chosen: Chosen, unit: str) -> str:
     """One line per split: what its intervals resample and what they are conditional on."""
-    found: dict[str, dict[str, None]] = {}
-    for r in (r for records in chosen.values() for r in records):
-        text = conditions(unit, r["num_utterances"], r.get("num_speakers"))
-        found.setdefault(r["split"], {})[text] = None
-    return "\n".join(
-        f"- 95% intervals of {split}: {text}" for split, texts in found.items() for text in texts
-    )
+    found = [
+        (r["split"], conditions(unit, r["num_utterances"], r.get("num_speakers")))
+        for records in chosen.values()
+        for r in records
+    ]
+    splits = [split for split, _ in found]
+    ordered = sorted(unique(found), key=lambda line: splits.index(line[0]))
+    return "\n".join(f"- 95% intervals of {split}: {text}" for split, text in ordered)
 
 
 def _by_method(chosen: Chosen) -> Iterable[tuple[str, str, list[Record]]]:
@@ -174,42 +170,35 @@ def results_table(chosen: Chosen, unit: str = "utterance") -> str:
     splits = unique(r["split"] for records in chosen.values() for r in records)
     rows = [["decoding", "experiment", *splits]]
     for method, name, records in _by_method(chosen):
-        cells = {r["split"]: cell(r, unit) for r in records}
+        cells = {}
+        for r in records:
+            low, high = r["intervals"][unit]
+            cells[r["split"]] = f"{r['cer']:.2f} ({low:.2f} .. {high:.2f})"
         rows.append([method, name, *(cells.get(split, "-") for split in splits)])
     return markdown_table(rows)
 
 
 def speed_table(chosen: Chosen) -> str:
-    """Total real-time factors over all splits, and the peak memory."""
+    """Real-time factors over all splits, and the peak memory."""
     rows = [["decoding", "experiment", "RTF encoder", "RTF decoding", "peak memory", "device"]]
     for method, name, records in _by_method(chosen):
-        factors = [f"{_rtf(records, key):.5f}" for key in ("rtf_encoder", "rtf_decoding")]
+        seconds = [r["audio_seconds"] for r in records]
+        factors = [
+            sum(r[key] * s for r, s in zip(records, seconds)) / sum(seconds)
+            for key in ("rtf_encoder", "rtf_decoding")
+        ]
         memory = f"{max(r['peak_memory_mb'] for r in records):.0f} MB"
         device = ", ".join(unique(r["device"] for r in records))
-        rows.append([method, name, *factors, memory, device])
+        rows.append([method, name, *(f"{factor:.5f}" for factor in factors), memory, device])
     return markdown_table(rows)
-
-
-def _rtf(records: Sequence[Record], key: str) -> float:
-    """Real-time factor over records of several splits."""
-    seconds = [r["audio_seconds"] for r in records]
-    return sum(r[key] * s for r, s in zip(records, seconds)) / sum(seconds)
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """Markdown table with aligned columns; the first row is the head."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [max(map(len, column)) for column in zip(*rows)]
     lines = [rows[0], ["-" * width for width in widths], *rows[1:]]
-    return "\n".join(
-        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |"
-        for row in lines
-    )
-
-
-def cell(record: Record, unit: str = "utterance") -> str:
-    """CER with its interval."""
-    low, high = record["intervals"][unit]
-    return f"{record['cer']:.2f} ({low:.2f} .. {high:.2f})"
+    cells = ([text.ljust(width) for text, width in zip(row, widths)] for row in lines)
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def describe(name: str, records: Sequence[Record]) -> str:
@@ -251,14 +240,11 @@ def teacher_of(records: Sequence[Record]) -> str:
 
 def _search(record: Record) -> str:
     """Scales, topologies, and utterances that were not searched as configured."""
-    texts = []
     scales = [f"{name} {value:g}" for name, value in (record.get("scales") or {}).items()]
-    if scales:
-        texts.append(f"scales: {', '.join(scales)}")
     graphs = (record.get("graphs") or {}).items()
     topologies = [f"{name} {graph['topology']}" for name, graph in graphs if graph.get("topology")]
-    if topologies:
-        texts.append(", ".join(topologies))
+    texts = [f"scales: {', '.join(scales)}"] if scales else []
+    texts += [", ".join(topologies)] if topologies else []
     if record.get("num_beam_reduced"):
         texts.append(
             f"{record['num_beam_reduced']} utterances searched with fewer active states than "

@@ -23,8 +23,6 @@ class ScaleFile:
       path: ``scales.json`` of an experiment.
       utterances: fingerprint of the utterances and texts of the scale split; None if the split is
         missing, then they are not compared.
-      model: model to decode with.
-      decoder: graphs and configuration.
     """
 
     def __init__(
@@ -55,12 +53,7 @@ class ScaleFile:
         return facts
 
     def write(self, hlg_scale: float, lm_scales: Mapping[str, LmScales]) -> None:
-        """Replace the file.
-
-        Args:
-          hlg_scale: selected or given scale.
-          lm_scales: method -> selected LM scales.
-        """
+        """Replace the file: the HLG scale, and method -> selected LM scales."""
         scales: dict[str, LmScales] = {HLG: {"graph": hlg_scale}, **lm_scales}
         found_with = {name: self.facts(name, hlg_scale) for name in scales}
         split = self.config.scale_split
@@ -98,13 +91,11 @@ class ScaleFile:
 
 def _is_valid(content: Any) -> bool:
     """Whether scales and the facts they were found with have the same names."""
-    if not isinstance(content, dict):
+    parts = [content.get(k) for k in ("found_with", "scales")] if isinstance(content, dict) else []
+    if not parts or not all(isinstance(part, dict) for part in parts):
         return False
-    found_with, scales = content.get("found_with"), content.get("scales")
-    if not isinstance(found_with, dict) or not isinstance(scales, dict):
-        return False
-    values = [*found_with.values(), *scales.values()]
-    return found_with.keys() == scales.keys() and all(isinstance(v, dict) for v in values)
+    values = [value for part in parts for value in part.values()]
+    return parts[0].keys() == parts[1].keys() and all(isinstance(v, dict) for v in values)
 
 
 def _differences(found: Facts, expected: Facts) -> list[str]:

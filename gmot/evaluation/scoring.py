@@ -1,6 +1,6 @@
 """Character error rates with bootstrap intervals."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -26,7 +26,6 @@ class Score:
         (:mod:`gmot.evaluation.bootstrap`).
       ins, dels, sub: insertions, deletions, substitutions.
       ref_len: number of reference characters.
-      num_utterances: number of utterances.
       num_speakers: number of speakers; None if an utterance has none.
       num_empty: utterances with an empty hypothesis for a non-empty reference.
       alignments: utterance -> pairs of units.
@@ -49,8 +48,8 @@ class Score:
 
     @property
     def utterance_counts(self) -> np.ndarray:
-        """(utterances, 4): insertions, deletions, substitutions, reference characters."""
-        return np.array([_count(pairs) for pairs in self.alignments.values()], dtype=np.int64)
+        """Counts of each utterance as of :func:`_counts`."""
+        return _counts(self.alignments)
 
     def record(self) -> dict[str, Any]:
         """The numbers with their names in ``results.json``."""
@@ -97,8 +96,8 @@ def score(
         name: kaldialign.align(characters(refs[name]), characters(hyps[name]), GAP)
         for name in sorted(refs)
     }
-    counts = np.array([_count(pairs) for pairs in alignments.values()], dtype=np.int64)
-    if not counts.size or not counts[:, 3].sum():
+    counts = _counts(alignments)
+    if not counts[:, 3].sum():
         raise GmotError(
             f"scoring: no reference characters in {len(refs)} utterances. Check the texts of the "
             "split."
@@ -128,12 +127,15 @@ def score(
     )
 
 
-def _count(pairs: Iterable[Pair]) -> tuple[int, int, int, int]:
-    """Insertions, deletions, substitutions, reference units."""
-    ins = dels = sub = ref_len = 0
-    for ref, hyp in pairs:
-        ins += ref == GAP
-        dels += hyp == GAP
-        sub += GAP not in (ref, hyp) and ref != hyp
-        ref_len += ref != GAP
-    return ins, dels, sub, ref_len
+def _counts(alignments: Mapping[str, Sequence[Pair]]) -> np.ndarray:
+    """(utterances, 4): insertions, deletions, substitutions, reference characters."""
+    counts = [
+        (
+            sum(ref == GAP for ref, _ in pairs),
+            sum(hyp == GAP for _, hyp in pairs),
+            sum(GAP not in pair and pair[0] != pair[1] for pair in pairs),
+            sum(ref != GAP for ref, _ in pairs),
+        )
+        for pairs in alignments.values()
+    ]
+    return np.array(counts, dtype=np.int64).reshape(-1, 4)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from gmot.analysis.plots import draw_couplings
 from gmot.common import GmotError
 from gmot.data.datamodule import Batch, Loader
-from gmot.decode.greedy import ctc_greedy_search
+from gmot.decode.ctc_search import ctc_greedy_search
 from gmot.evaluation import scoring
 from gmot.model.checkpoint import BEST, epoch_path, epochs_in, read_checkpoint, save_checkpoint
 from gmot.model.ctc_model import CtcModel, CtcOutput

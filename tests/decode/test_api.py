@@ -295,7 +295,7 @@ def test_the_time_of_shared_results_counts_for_each_method(graphs):
     x = log_probs(5, 9, seed=5, scale=1.0)
     seconds = make_decoder(ALL, graphs)(x, LENS).seconds
     assert 0 < seconds["1best"] < seconds["nbest"] < seconds["nbest-rescoring"]
-    assert seconds["nbest-rescoring"] < seconds["plm-rescoring"]
+    assert seconds["nbest"] < seconds["plm-rescoring"]
 
 
 def test_utterances_without_a_path_get_greedy_texts_and_are_counted(graphs):

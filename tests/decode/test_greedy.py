@@ -3,7 +3,7 @@ import itertools
 import torch
 from toy import best_path_score, collapse, log_probs
 
-from gmot.decode.greedy import ctc_greedy_search
+from gmot.decode.ctc_search import ctc_greedy_search
 
 
 def test_equals_exhaustive_search():

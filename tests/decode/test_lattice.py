@@ -15,8 +15,8 @@ from toy import (
     viterbi,
 )
 
+from gmot.decode.ctc_search import ctc_greedy_search
 from gmot.decode.fsa_graphs import compile_h, compile_hlg
-from gmot.decode.greedy import ctc_greedy_search
 from gmot.decode.lattice import scale_graph, search
 
 k2 = pytest.importorskip("k2")

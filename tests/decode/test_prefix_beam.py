@@ -6,8 +6,7 @@ import pytest
 import torch
 from toy import collapse, log_probs
 
-from gmot.decode.greedy import ctc_greedy_search
-from gmot.decode.prefix_beam import ctc_prefix_beam_search
+from gmot.decode.ctc_search import ctc_greedy_search, ctc_prefix_beam_search
 
 
 def most_probable(row):

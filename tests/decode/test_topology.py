@@ -20,8 +20,8 @@ from toy import (
 
 from gmot.bin import compile_graphs
 from gmot.common import GmotError
+from gmot.decode.ctc_search import ctc_greedy_search
 from gmot.decode.fsa_graphs import compile_h, compile_hlg, compile_lg
-from gmot.decode.greedy import ctc_greedy_search
 from gmot.decode.lattice import scale_graph, search
 from gmot.decode.methods import METHODS
 from gmot.decode.topology import TOPOLOGIES, check_topology, expand, expanded_arcs

@@ -8,9 +8,9 @@ import torch
 
 from gmot.decode.api import Decoder
 from gmot.decode.config import DecodingConfig
+from gmot.decode.ctc_search import ctc_greedy_search
 from gmot.decode.fsa_graphs import compile_h, compile_hlg, save_graph
 from gmot.decode.grammar import compile_g
-from gmot.decode.greedy import ctc_greedy_search
 from gmot.decode.lattice import scale_graph
 from gmot.text.lexicon import Lexicon
 from gmot.text.ngram import train

@@ -10,7 +10,7 @@ from gmot.evaluation.bootstrap import conditions, holm, interval, p_value, resam
 from gmot.evaluation.comparison import Run, compare
 from gmot.evaluation.scoring import score
 
-# Utterances (speaker, characters) and errors per system and seed.
+# Utterances (speaker, characters) and errors per experiment and seed.
 UTTERANCES = [("s1", 4), ("s1", 6), ("s2", 5), ("s3", 3), ("s3", 7)]
 ERRORS = {
     "a": [[1, 2, 0, 1, 3], [2, 2, 1, 0, 2], [0, 1, 1, 1, 4]],
@@ -70,7 +70,7 @@ def test_speakers_by_enumeration():
 
 @pytest.mark.parametrize("unit", ["speaker", "utterance"])
 def test_the_hierarchy_by_enumeration(unit):
-    """Seeds are drawn per system; speakers or utterances for both systems together."""
+    """Seeds are drawn per experiment; speakers or utterances for both experiments together."""
     a, b = np.array(ERRORS["a"]), np.array(ERRORS["b"])
     lengths = np.array([n for _, n in UTTERANCES])
     draws, units = 5, np.eye(5)
@@ -89,7 +89,7 @@ def test_the_hierarchy_by_enumeration(unit):
     exact = np.array(differences)
 
     found = compare([runs_of("a"), runs_of("b")], unit, replications=20000)
-    first, other = found.systems
+    first, other = found.experiments
     assert first.cer == pytest.approx(100 * a.sum() / 3 / lengths.sum())
     assert other.difference == pytest.approx(100 * (b.sum() / 2 - a.sum() / 3) / lengths.sum())
     check_quantiles((other.low, other.high), exact)
@@ -171,7 +171,7 @@ def test_effects_of_speakers_cancel_in_pairs():
     utterances = [(f"s{i}", 20) for i in range(8) for _ in range(5)]
     base = [int(3 + 2 * (int(s[1:]) % 7) + rng.integers(2)) for s, _ in utterances]
     errors = {"a": [base], "b": [[k - 1 for k in base]]}
-    a, b = compare([runs_of(n, errors, utterances) for n in "ab"], "speaker").systems
+    a, b = compare([runs_of(n, errors, utterances) for n in "ab"], "speaker").experiments
     assert a.ci_low < b.cer < a.ci_high
     assert (b.difference, b.low, b.high) == pytest.approx((-5, -5, -5))
     assert b.improvement == 1 and b.p < 0.001
@@ -180,7 +180,7 @@ def test_effects_of_speakers_cancel_in_pairs():
 def test_equal_seeds_are_one_seed():
     single = compare([runs_of("a")[:1], runs_of("b")[:1]], "speaker")
     pooled = compare([runs_of("a")[:1] * 3, runs_of("b")[:1] * 2], "speaker")
-    for one, several in zip(single.systems, pooled.systems):
+    for one, several in zip(single.experiments, pooled.experiments):
         for name in ("cer", "ci_low", "ci_high", "difference", "low", "high", "improvement", "p"):
             assert getattr(several, name) == pytest.approx(getattr(one, name)), name
 
@@ -189,8 +189,8 @@ def test_seeds_that_differ_widen_the_interval_of_the_difference():
     utterances = [(f"s{i % 5}", 20) for i in range(40)]
     errors = {"a": [[5] * 40, [7] * 40, [9] * 40], "b": [[6] * 40, [8] * 40, [10] * 40]}
     pools = [runs_of(n, errors, utterances) for n in "ab"]
-    _, pooled = compare(pools, "speaker").systems
-    _, single = compare([pool[:1] for pool in pools], "speaker").systems
+    _, pooled = compare(pools, "speaker").experiments
+    _, single = compare([pool[:1] for pool in pools], "speaker").experiments
     assert (single.low, single.high) == pytest.approx((5, 5))
     assert pooled.low < 0 < pooled.difference < pooled.high
     assert pooled.difference == pytest.approx(5)
@@ -205,7 +205,7 @@ def test_draws_are_reproducible_and_ignore_the_order_of_utterances():
     ]
     first = compare([runs[0][:1], runs[1][:1]], "speaker", 500, seed=3)
     assert first == compare(turned, "speaker", 500, seed=3)
-    pooled = [compare(runs, "speaker", 500, seed=s).systems[1] for s in (3, 3, 4)]
+    pooled = [compare(runs, "speaker", 500, seed=s).experiments[1] for s in (3, 3, 4)]
     assert pooled[0] == pooled[1] and pooled[0].p != pooled[2].p
 
 
@@ -258,7 +258,7 @@ def test_what_cannot_be_resampled_by_speaker_is_refused():
     other = Run("other", b[0].refs, b[0].hyps, {**b[0].speakers, "u3": "s2"})
     with pytest.raises(GmotError, match="'a0' and 'other'.*'u3': 's3' and 's2'"):
         compare([a, [other]])
-    assert compare([a, runs_of("b", speakers=False)]).systems[1].difference
+    assert compare([a, runs_of("b", speakers=False)]).experiments[1].difference
 
 
 def test_seeds_on_other_utterances_are_refused():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gmot.common import GmotError
-from gmot.evaluation.comparison import Run, compare, find_recogs, read_systems
+from gmot.evaluation.comparison import Run, compare, find_recogs, read_experiments
 from gmot.evaluation.comparison_report import console_lines, table
 from gmot.evaluation.files import update_results, write_recogs
 from gmot.evaluation.scoring import score
@@ -36,8 +36,8 @@ def random_run(name, seed, num=60):
 
 
 def compared(*runs, **options):
-    """Each run is a system with one seed."""
-    return compare([[run] for run in runs], **options).systems
+    """Each run is an experiment with one seed."""
+    return compare([[run] for run in runs], **options).experiments
 
 
 def exact_differences(first, other):
@@ -126,7 +126,7 @@ def test_the_order_of_utterances_does_not_matter():
 
 def test_what_cannot_be_compared_is_refused():
     a = run_of("first")
-    with pytest.raises(GmotError, match="1 systems"):
+    with pytest.raises(GmotError, match="1 experiments"):
         compared(a)
     with pytest.raises(GmotError, match="0 "):
         compared(a, a, replications=0)
@@ -145,10 +145,12 @@ def test_lines_and_table():
     assert "first" in how and "Holm" in how and "2 comparisons" in how
     assert first.startswith("first: %CER 33.33 (") and "difference" not in first
     assert better.startswith("better: %CER 27.78 (") and "difference -5.56 (" in better
-    assert f"probability of improvement {found.systems[2].improvement:.3f}" in worse
-    assert f"p {found.systems[2].p:.4f}, corrected {found.systems[2].corrected_p:.4f}" in worse
+    assert f"probability of improvement {found.experiments[2].improvement:.3f}" in worse
+    assert (
+        f"p {found.experiments[2].p:.4f}, corrected {found.experiments[2].corrected_p:.4f}" in worse
+    )
     rows = [[c.strip() for c in line.strip("|").split("|")] for line in table(found).splitlines()]
-    assert [row[0] for row in rows] == ["system", "------", "first", "better", "worse"]
+    assert [row[0] for row in rows] == ["experiment", "----------", "first", "better", "worse"]
     assert rows[2][2:] == ["6", "-", "-", "-", "-"]
     assert rows[3][3].startswith("-5.56 (") and rows[4][3].startswith("+11.11 (")
 
@@ -167,24 +169,26 @@ def record(method="1best", split="test", epoch=1, avg=1, **more):
 
 @pytest.fixture
 def exp(tmp_path):
-    """Two systems, of which the second was decoded with another epoch too."""
-    for system, name in (("ctc", "first"), ("ours", "better")):
+    """Two experiments, of which the second was decoded with another epoch too."""
+    for experiment, name in (("ctc", "first"), ("ours", "better")):
         run = run_of(name)
-        write_recogs(tmp_path / system / "1best/recogs-test-epoch-1-avg-1.txt", run.refs, run.hyps)
-        update_results(tmp_path / system / "results.json", [record()])
+        write_recogs(
+            tmp_path / experiment / "1best/recogs-test-epoch-1-avg-1.txt", run.refs, run.hyps
+        )
+        update_results(tmp_path / experiment / "results.json", [record()])
     update_results(tmp_path / "ours" / "results.json", [record(epoch=3, avg=2)])
     update_results(tmp_path / "ours" / "results.json", [record("nbest", epoch=4)])
     return tmp_path
 
 
-def test_recogs_of_systems_are_found(exp):
+def test_recogs_of_experiments_are_found(exp):
     dirs = [exp / "ctc", exp / "ours"]
     recogs = [d / "1best" / "recogs-test-epoch-1-avg-1.txt" for d in dirs]
     assert find_recogs(dirs, "test", "1best", epoch=1) == recogs
     # What was decoded last, of this method.
     newest = exp / "ours/1best/recogs-test-epoch-3-avg-2.txt"
     assert find_recogs(dirs, "test", "1best") == [recogs[0], newest]
-    a, b = compare(read_systems([[path] for path in recogs])).systems
+    a, b = compare(read_experiments([[path] for path in recogs])).experiments
     assert (a.name, b.name) == ("ctc", "ours")
     assert b.difference == pytest.approx(-100 / 18)
 
@@ -202,10 +206,10 @@ def test_results_that_are_not_there_are_refused(exp, arguments, message):
         find_recogs([exp / "ctc", exp / "ours"], *arguments)
 
 
-def test_only_seeds_of_one_system_are_pooled(tmp_path):
-    system = {"name": "gm_ot", "alpha": 0.5}
-    runs = {"a": (1, system), "b": (2, dict(system)), "c": (1, system)}
-    runs["d"] = (3, {**system, "alpha": 0.1})
+def test_only_seeds_of_one_experiment_are_pooled(tmp_path):
+    experiment = {"name": "gm_ot", "alpha": 0.5}
+    runs = {"a": (1, experiment), "b": (2, dict(experiment)), "c": (1, experiment)}
+    runs["d"] = (3, {**experiment, "alpha": 0.1})
     for name, (seed, its) in runs.items():
         found = [record(seed=seed, transfer=its)]
         update_results(tmp_path / name / "results.json", found)
@@ -221,7 +225,7 @@ def test_a_file_is_one_seed(tmp_path):
     run = run_of("first")
     write_recogs(tmp_path / "r.txt", run.refs, run.hyps)
     with pytest.raises(GmotError, match=r"r.txt.* 2 files.* 1 "):
-        read_systems([[tmp_path / "r.txt", tmp_path / "." / "r.txt"]])
+        read_experiments([[tmp_path / "r.txt", tmp_path / "." / "r.txt"]])
 
 
 @pytest.mark.parametrize(
@@ -238,4 +242,4 @@ def test_names_of_runs(tmp_path, monkeypatch, paths, names):
     monkeypatch.chdir(tmp_path)
     for path in set(paths):
         write_recogs(path, {"u": "a"}, {"u": "a"})
-    assert [run.name for (run,) in read_systems([[path] for path in paths])] == names
+    assert [run.name for (run,) in read_experiments([[path] for path in paths])] == names

@@ -26,16 +26,16 @@ def run(*arguments, cwd):
 
 @pytest.fixture
 def exp(tmp_path):
-    for system, hyps in HYPS.items():
-        path = tmp_path / system / "1best" / "recogs-test-epoch-2-avg-1.txt"
+    for experiment, hyps in HYPS.items():
+        path = tmp_path / experiment / "1best" / "recogs-test-epoch-2-avg-1.txt"
         write_recogs(path, REFS, hyps)
         record = {"split": "test", "method": "1best", "epoch": 2, "avg": 1, "cer": 1.0}
-        update_results(tmp_path / system / "results.json", [record])
+        update_results(tmp_path / experiment / "results.json", [record])
     return tmp_path
 
 
 def test_files_and_folders_give_the_same(exp):
-    files = [f"{system}/1best/recogs-test-epoch-2-avg-1.txt" for system in HYPS]
+    files = [f"{experiment}/1best/recogs-test-epoch-2-avg-1.txt" for experiment in HYPS]
     status, lines, err = run(*files, "--output", "out/table.md", cwd=exp)
     assert status == 0, err
     first, second, how = lines.splitlines()
@@ -54,16 +54,16 @@ def test_files_and_folders_give_the_same(exp):
 
 
 def write_seeds(folder, speakers):
-    """Two systems with three and two seeds."""
+    """Two experiments with three and two seeds."""
     refs = {f"s{i % 4}-{i}": "今天天气好" for i in range(12)}
-    for system, seeds in (("a", 3), ("b", 2)):
+    for experiment, seeds in (("a", 3), ("b", 2)):
         for seed in range(seeds):
-            wrong = {"a": 2, "b": 3}[system] + seed
+            wrong = {"a": 2, "b": 3}[experiment] + seed
             hyps = {
                 u: "坏" + t[1:] if i % 5 < wrong else t for i, (u, t) in enumerate(refs.items())
             }
             owners = {u: u[:2] for u in refs if speakers(u)}
-            write_recogs(folder / f"{system}{seed}.txt", refs, hyps, owners)
+            write_recogs(folder / f"{experiment}{seed}.txt", refs, hyps, owners)
     return [f"a{seed}.txt" for seed in range(3)], [f"b{seed}.txt" for seed in range(2)]
 
 
@@ -95,7 +95,7 @@ def test_results_without_speakers_are_refused(tmp_path):
     [
         ((), "either recogs files or --exp-dirs"),
         (("a.txt", "--exp-dirs", "ctc", "ours"), "either recogs files or --exp-dirs"),
-        (("--exp-dirs", "ctc"), "1 systems"),
+        (("--exp-dirs", "ctc"), "1 experiments"),
         (("--exp-dirs", "ctc", "theirs"), "'theirs'"),
         (("--exp-dirs", "ctc", "ours", "--method", "nbest"), "test by nbest"),
         (("a.txt", "b.txt"), "a.txt"),

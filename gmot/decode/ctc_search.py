@@ -1,7 +1,8 @@
-"""CTC prefix beam search without a language model."""
+"""CTC searches without a graph: greedy and prefix beam search."""
 
 import math
 
+import torch
 from torch import Tensor
 
 from gmot.text.tokens import BLANK_ID
@@ -10,10 +11,25 @@ Prefix = tuple[int, ...]
 _NEVER = -math.inf
 
 
+def ctc_greedy_search(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
+    """Best token per frame, with repeats merged and blanks removed: token ids per utterance.
+
+    Args:
+      log_probs: (N, T, C).
+      lengths: (N,), number of frames.
+    """
+    best = log_probs.argmax(dim=-1)  # (N, T)
+    keep = best != BLANK_ID
+    keep[:, 1:] &= best[:, 1:] != best[:, :-1]
+    keep &= torch.arange(best.size(1), device=best.device) < lengths.to(best.device).unsqueeze(1)
+    best, keep = best.cpu(), keep.cpu()
+    return [row[kept].tolist() for row, kept in zip(best, keep)]
+
+
 def ctc_prefix_beam_search(
     log_probs: Tensor, lengths: Tensor, beam_size: int = 4
 ) -> list[list[int]]:
-    """Most probable token sequence, summed over its frame-wise paths.
+    """Most probable token sequence, summed over its frame-wise paths: token ids per utterance.
 
     Hannun et al., "First-pass large vocabulary continuous speech recognition using
     bi-directional recurrent DNNs" (2014), algorithm 1, without the language model.
@@ -22,8 +38,6 @@ def ctc_prefix_beam_search(
       log_probs: (N, T, C).
       lengths: (N,), number of frames.
       beam_size: prefixes kept per frame, and tokens by which they are extended.
-    Returns:
-      Token ids per utterance.
     """
     log_probs = log_probs.detach().double().cpu()
     top = log_probs.topk(min(beam_size, log_probs.size(-1)), dim=-1).indices
