@@ -53,7 +53,7 @@ def run_in_processes(
 def _interrupts_postponed() -> Iterator[None]:
     """Ctrl-C takes effect at the end, and in a process started here when it unblocks SIGINT.
 
-    Before, the process would print the traceback of an import.
+    A process that is interrupted while it imports would print a traceback.
     """
     interrupts = []
     handler = signal.signal(signal.SIGINT, lambda *_: interrupts.append(_))  # of all threads
