@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compare systems by paired bootstrap, by utterance or speaker, with one or several seeds."""
+"""Compare experiments by paired bootstrap, by utterance or speaker, with one or several seeds."""
 
 import sys
 from pathlib import Path

@@ -42,8 +42,13 @@ def main() -> None:
     for split in args.splits:
         train = split == args.train_split
         count = compute_fbank(
-            *(args.prefix, split, args.manifest_dir, args.fbank_dir, args.num_mel_bins),
-            *(speeds if train else (), args.num_jobs),
+            prefix=args.prefix,
+            split=split,
+            manifest_dir=args.manifest_dir,
+            fbank_dir=args.fbank_dir,
+            num_mel_bins=args.num_mel_bins,
+            speeds=speeds if train else (),
+            num_jobs=args.num_jobs,
             write_cmvn=train,
             pitch=args.pitch,
         )

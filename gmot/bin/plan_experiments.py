@@ -83,8 +83,9 @@ def plan(args: Namespace, options: list[str]) -> list[Experiment]:
       GmotError: a file is missing, two experiments have one name, or the first one does not fit
         ``--pretrain``.
     """
-    transfer, decoding, common = by_group(options).values()
-    decode.get_parser().parse_args([*LATER, *decoding])
+    groups = by_group(options)
+    transfer, common = groups["transfer"], groups["common"]
+    decode.get_parser().parse_args([*LATER, *groups["decoding"]])
     experiments: list[Experiment] = []
     for config in args.configs:
         path = find(config, args.folders)

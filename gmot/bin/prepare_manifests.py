@@ -52,9 +52,15 @@ def main() -> None:
         except yaml.YAMLError:
             options[name] = value
     splits = prepare_manifests(
-        *(args.corpus_dir, args.prefix, args.splits, args.manifest_dir, args.recipe),
-        *(args.sampling_rate, load_normalizer(args.normalizer), args.num_jobs),
+        corpus_dir=args.corpus_dir,
+        prefix=args.prefix,
+        splits=args.splits,
+        manifest_dir=args.manifest_dir,
+        recipe=args.recipe,
         recipe_options=options,
+        sampling_rate=args.sampling_rate,
+        normalizer=load_normalizer(args.normalizer),
+        num_jobs=args.num_jobs,
     )
     for split in splits:
         hours = sum(s.duration for s in split.supervisions.values()) / 3600

@@ -41,8 +41,8 @@ def run_in_processes(
         except BrokenProcessPool:
             raise GmotError(
                 f"one of {num_jobs} processes that compute {product} was killed, most often for "
-                "lack of memory (an error of its own is above). Finished parts are kept: run the "
-                "same command again, with a smaller --num-jobs if it is killed again."
+                "lack of memory, or could not start (its error is above). Finished parts are kept: "
+                "run the same command again, with a smaller --num-jobs if it is killed again."
             ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -55,9 +55,9 @@ def _interrupts_postponed() -> Iterator[None]:
 
     A process that is interrupted while it imports would print a traceback.
     """
-    interrupts = []
-    handler = signal.signal(signal.SIGINT, lambda *_: interrupts.append(_))  # of all threads
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # inherited
+    interrupts: list[tuple] = []
+    handler = signal.signal(signal.SIGINT, lambda *call: interrupts.append(call))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # inherited by processes
     try:
         yield
     finally:

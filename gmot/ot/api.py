@@ -61,9 +61,17 @@ def sinkhorn(
       ValueError: naming the argument and the item.
     """
     check_iterations(max_iterations, "max_iterations")
-    # Not proximal, one outer step.
-    steps = (False, 1, max_iterations, tolerance, tolerance)
-    settings = Settings(0.0, epsilon, *steps, reach_a=reach_a, reach_b=reach_b)
+    settings = Settings(
+        edge_weight=0.0,
+        epsilon=epsilon,
+        proximal=False,
+        max_outer=1,
+        max_inner=max_iterations,
+        tolerance=tolerance,
+        marginal_tolerance=tolerance,
+        reach_a=reach_a,
+        reach_b=reach_b,
+    )
     _check_plan_gradient(plan_gradient, settings)
     if newton_steps:
         check_iterations(newton_steps, "newton_steps")
@@ -72,8 +80,8 @@ def sinkhorn(
                 "newton_steps: plan_gradient unroll differentiates Sinkhorn's iterations from the "
                 "start to the solution; expected newton_steps 0 or another plan_gradient."
             )
-    inputs = (None, None, marginal_a, marginal_b, lengths_a, lengths_b, "cost")
-    problem = make_problem(cost, *inputs, balanced=settings.is_balanced)
+    inputs = (None, None, marginal_a, marginal_b, lengths_a, lengths_b)
+    problem = make_problem(cost, *inputs, cost_name="cost", balanced=settings.is_balanced)
     solution = kernels.solve(problem, settings, backend, plan_gradient, newton_steps)
     return _result(problem, settings, solution)
 
@@ -162,10 +170,17 @@ def fused_gromov_wasserstein(
       ValueError: naming the argument and the item.
     """
     check_choice(method, "method", METHODS)
-    if marginal_tolerance is None:
-        marginal_tolerance = tolerance
-    steps = (method == "proximal", max_outer, max_inner, tolerance, marginal_tolerance)
-    settings = Settings(float(edge_weight), epsilon, *steps, reach_a=reach_a, reach_b=reach_b)
+    settings = Settings(
+        edge_weight=float(edge_weight),
+        epsilon=epsilon,
+        proximal=method == "proximal",
+        max_outer=max_outer,
+        max_inner=max_inner,
+        tolerance=tolerance,
+        marginal_tolerance=tolerance if marginal_tolerance is None else marginal_tolerance,
+        reach_a=reach_a,
+        reach_b=reach_b,
+    )
     _check_plan_gradient(plan_gradient, settings)
     for name, edges in (("edges_a", edges_a), ("edges_b", edges_b)):
         if edges is None:

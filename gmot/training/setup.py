@@ -111,12 +111,17 @@ def make_trainer(args: argparse.Namespace, inputs: Inputs, device: torch.device)
         logging.info("weights from %s", path)
     model.to(device)
     report = exp_dir / "excluded.txt"
-    loaders = (
-        inputs.data.train_dataloader(args.train_split, output_length, labels, report),
-        inputs.data.eval_dataloader(args.dev_split),
+    return Trainer(
+        model=model,
+        transfer=args.transfer,
+        training=args.training,
+        config=config,
+        labels=labels,
+        train_loader=inputs.data.train_dataloader(args.train_split, output_length, labels, report),
+        dev_loader=inputs.data.eval_dataloader(args.dev_split),
+        store=inputs.store,
+        exp_dir=exp_dir,
     )
-    configs = (args.transfer, args.training, config)
-    return Trainer(model, *configs, labels, *loaders, inputs.store, exp_dir)
 
 
 def model_config(args: argparse.Namespace, inputs: Inputs) -> ModelConfig:
