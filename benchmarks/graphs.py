@@ -23,7 +23,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from gmot.common import read_json, write_json  # noqa: E402
+from gmot.common import read_json, run, write_json  # noqa: E402
 from gmot.decode.api import Decoder  # noqa: E402
 from gmot.decode.config import DecodingConfig  # noqa: E402
 from gmot.decode.fsa_graphs import compile_hlg, save_graph  # noqa: E402
@@ -272,7 +272,6 @@ def page(rows: dict[str, Row]) -> str:
 
 def main() -> None:
     args = get_parser().parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     args.work_dir.mkdir(parents=True, exist_ok=True)
     if args.step:
         step, topology = args.step
@@ -293,4 +292,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -138,6 +138,9 @@ def main() -> None:
     sizes = [tuple(int(n) for n in size.split("x")) for size in args.sizes]
     pin(args.threads)
     sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
+    from gmot.common import use_avx2_in_mkl
+
+    use_avx2_in_mkl()
     logging.basicConfig(level=logging.ERROR)
     warnings.simplefilter("ignore")  # what is not exact enough is seen in the table
     import torch
