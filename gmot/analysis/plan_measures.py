@@ -63,7 +63,8 @@ def measure_plan(plan: Tensor, lengths_a: Any = None, lengths_b: Any = None) -> 
     mask_a, mask_b = length_mask(lengths_a, size_a), length_mask(lengths_b, size_b)
     mask = mask_a.unsqueeze(2) & mask_b.unsqueeze(1)
     plan = plan.detach().double().masked_fill(~mask, 0)
-    checks.add(~(plan >= 0).flatten(1).all(1), "plan: item {item} has negative values or NaN.")
+    has_bad = ~(plan >= 0).flatten(1).all(1)
+    checks.add(lambda: has_bad, "plan: item {item} has negative values or NaN.")
     checks.raise_if_any()
 
     frames, tokens = lengths_a.double(), lengths_b.double()

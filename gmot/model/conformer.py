@@ -32,12 +32,13 @@ class Sinusoids(nn.Module):
         self.register_buffer("rates", rates, persistent=False)
 
     def relative(self, num_frames: int) -> Tensor:
-        return self._encode(torch.arange(num_frames - 1, -num_frames, -1))
+        return self._encode(num_frames - 1, -num_frames, -1)
 
     def absolute(self, num_frames: int) -> Tensor:
-        return self._encode(torch.arange(num_frames))
+        return self._encode(0, num_frames, 1)
 
-    def _encode(self, positions: Tensor) -> Tensor:
+    def _encode(self, start: int, end: int, step: int) -> Tensor:
+        positions = torch.arange(start, end, step, device=self.rates.device)
         angles = positions.to(self.rates)[:, None] * self.rates
         return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)
 

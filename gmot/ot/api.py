@@ -28,6 +28,7 @@ def sinkhorn(
     newton_steps: int = 0,
     plan_gradient: str = "detach",
     backend: str = "auto",
+    validate: bool = True,
 ) -> TransportResult:
     """Entropic optimal transport of a batch.
 
@@ -55,6 +56,8 @@ def sinkhorn(
         memory grows with their number; "implicit": of the converged plan (:mod:`gmot.ot.implicit`),
         balanced only. ``value`` always has its envelope gradient.
       backend: see :mod:`gmot.ot.kernels`.
+      validate: check the values, for which a GPU is waited for. Without, items with NaN, infinite
+        costs or wrong lengths have undefined results, those of the others do not change.
     Returns:
       TransportResult; ``edge`` is zero.
     Raises:
@@ -80,8 +83,12 @@ def sinkhorn(
                 "newton_steps: plan_gradient unroll differentiates Sinkhorn's iterations from the "
                 "start to the solution; expected newton_steps 0 or another plan_gradient."
             )
-    inputs = (None, None, marginal_a, marginal_b, lengths_a, lengths_b)
-    problem = make_problem(cost, *inputs, cost_name="cost", balanced=settings.is_balanced)
+    problem = make_problem(
+        *(cost, None, None, marginal_a, marginal_b, lengths_a, lengths_b),
+        cost_name="cost",
+        balanced=settings.is_balanced,
+        validate=validate,
+    )
     solution = kernels.solve(problem, settings, backend, plan_gradient, newton_steps)
     return _result(problem, settings, solution)
 
@@ -106,6 +113,7 @@ def fused_gromov_wasserstein(
     marginal_tolerance: float | None = None,
     plan_gradient: str = "detach",
     backend: str = "auto",
+    validate: bool = True,
 ) -> TransportResult:
     """Fused Gromov-Wasserstein transport between the graphs of a batch.
 
@@ -148,7 +156,8 @@ def fused_gromov_wasserstein(
     its fugw_cost, plus epsilon (sum a log a + sum b log b).
 
     Args:
-      node_cost, marginal_a, marginal_b, lengths_a, lengths_b, epsilon: see :func:`sinkhorn`.
+      node_cost, marginal_a, marginal_b, lengths_a, lengths_b, epsilon, validate: see
+        :func:`sinkhorn`.
       edges_a, edges_b: (N, T, T), (N, L, L), symmetric; or :class:`gmot.ot.CosineEdges`,
         :class:`gmot.ot.TemporalEdges`.
       edge_weight: from 0 (node costs alone) to 1 (Gromov-Wasserstein).
@@ -186,7 +195,8 @@ def fused_gromov_wasserstein(
         if edges is None:
             raise ValueError(f"{name}: is None; sinkhorn solves problems without edges.")
     inputs = (edges_a, edges_b, marginal_a, marginal_b, lengths_a, lengths_b)
-    problem = make_problem(node_cost, *inputs, balanced=settings.is_balanced)
+    balanced = settings.is_balanced
+    problem = make_problem(node_cost, *inputs, balanced=balanced, validate=validate)
     solution = kernels.solve(problem, settings, backend, plan_gradient)
     return _result(problem, settings, solution)
 

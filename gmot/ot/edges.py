@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
+from gmot.ot.precision import no_autocast
+
 
 class Edges:
     """Edge costs of a batch of graphs; base class. Factors of products are zero on padding.
@@ -288,6 +290,11 @@ class _EdgeTerm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
+        with no_autocast(gradient.device):
+            return _EdgeTerm._backward(ctx, gradient)
+
+    @staticmethod
+    def _backward(ctx: Any, gradient: Tensor) -> Any:
         plan, term = ctx.saved_tensors
         edges_a, edges_b = ctx.edges
         # Zero at the minimum, whatever the incoming gradient (that of a square root is infinite).

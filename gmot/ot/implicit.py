@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gmot.ot.problem import Problem, Settings
-from gmot.ot.solver import edge_gain
+from gmot.ot.newton import cholesky_solve
+from gmot.ot.precision import no_autocast
+from gmot.ot.problem import Problem, Settings, stops_early
+from gmot.ot.solver import edge_gain, select
 
+# A GPU does all of them: they cost less than a wait for the device.
 _MAX_ITERATIONS = 200
-# Iterations between convergence checks on a GPU, each of which is a synchronisation.
-_CHECK_INTERVAL = 10
 _RELATIVE_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-11}
 
 
@@ -45,6 +46,11 @@ class _ImplicitPlan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
+        with no_autocast(gradient.device):
+            return _ImplicitPlan._backward(ctx, gradient)
+
+    @staticmethod
+    def _backward(ctx: Any, gradient: Tensor) -> Any:
         (plan,) = ctx.saved_tensors
         settings = ctx.settings
         tangent = _Tangent(plan)
@@ -70,15 +76,16 @@ def _adjoint(
     """Pi(Lambda), from Pi(W)."""
     edges_a, edges_b = problem.edges
     weight = edge_gain(problem, settings)
-    interval = 1 if moved.device.type == "cpu" else _CHECK_INTERVAL
-    for iteration in range(1, _MAX_ITERATIONS + 1):
+    active = torch.ones_like(moved[:, 0, 0], dtype=torch.bool)
+    for _ in range(_MAX_ITERATIONS):
         product = edges_b.multiply(moved).transpose(1, 2)
         product = edges_a.multiply(product).transpose(1, 2)
-        last, moved = moved, tangent.project(gradient + weight * product)
-        if iteration % interval == 0:
-            change = (moved - last).abs().sum((1, 2))
-            if bool((change <= _RELATIVE_TOLERANCE[moved.dtype] * moved.abs().sum((1, 2))).all()):
-                break
+        new = tangent.project(gradient + weight * product)
+        change, size = (x.abs().sum((1, 2)) for x in (new - moved, new))
+        (moved,) = select(active, (new,), (moved,))
+        active = active & (change > _RELATIVE_TOLERANCE[moved.dtype] * size)
+        if stops_early(moved) and not bool(active.any()):
+            break
     return moved
 
 
@@ -103,13 +110,13 @@ class _Tangent:
         present = (~alone).double()
         constant = scale.unsqueeze(2) * present.unsqueeze(2) * present.unsqueeze(1)
         # Not singular: without a check of the error code, there is no synchronisation.
-        self.factors = torch.linalg.lu_factor_ex(laplacian + constant / plan.size(2))[:2]
+        self.factor = torch.linalg.cholesky_ex(laplacian + constant / plan.size(2))[0]
 
     def project(self, x: Tensor) -> Tensor:
         """Pi(x), (N, T, L)."""
         weighted = self.plan * x
         row_sums = weighted.sum(2, keepdim=True)
         right = weighted.sum(1) - (self.conditional * row_sums).sum(1)
-        v = torch.linalg.lu_solve(*self.factors, right.double().unsqueeze(2)).to(x.dtype)
+        v = cholesky_solve(self.factor, right.double().unsqueeze(2)).to(x.dtype)
         u_rows = row_sums - torch.bmm(self.plan, v)
         return weighted - self.conditional * u_rows - self.plan * v.transpose(1, 2)

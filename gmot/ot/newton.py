@@ -20,7 +20,7 @@ GPU; a CPU stops when all items have converged.
 import torch
 from torch import Tensor
 
-from gmot.ot.problem import Problem, Settings
+from gmot.ot.problem import Problem, Settings, stops_early
 from gmot.ot.solver import Marginals, column_potentials, row_potentials
 
 # Largest exponent of the first scale.
@@ -72,7 +72,7 @@ def newton_potentials(
         solved = ascends & (error <= tolerance) & (scale == 1)
         # Solved items do not move: no item depends on its batch.
         length = torch.where(ascends, (~solved).to(length), length / 4)
-        if kernel.device.type == "cpu" and bool(solved.all()):
+        if stops_early(kernel) and bool(solved.all()):
             break
         grows = ascends & (error < _FOLLOWED * mass) & (scale < 1)
         growth = torch.where(grows, (2 * scale).clamp(max=1) / scale, torch.ones_like(scale))
@@ -134,5 +134,14 @@ def _newton_step(marginals: Marginals, plan: Tensor, goal: Tensor, gradient: Ten
         hessian = hessian + constant * present.unsqueeze(2) * present.unsqueeze(1)
     factor, failed = torch.linalg.cholesky_ex(hessian)
     right = gradient.double().masked_fill(b == 0, 0).unsqueeze(2)
-    step = torch.cholesky_solve(right, factor).squeeze(2)
+    step = cholesky_solve(factor, right).squeeze(2)
     return torch.where((failed == 0).unsqueeze(1), step, right.squeeze(2) / diagonal)
+
+
+def cholesky_solve(factor: Tensor, right: Tensor) -> Tensor:
+    """Solution of L L^T x = ``right`` (N, L, K) for the Cholesky factor L (N, L, L).
+
+    torch.cholesky_solve may wait for a GPU (it takes MAGMA's solver there).
+    """
+    half = torch.linalg.solve_triangular(factor, right, upper=False)
+    return torch.linalg.solve_triangular(factor.transpose(1, 2), half, upper=True)

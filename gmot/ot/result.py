@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gmot.ot.edges import Edges, edge_term
-from gmot.ot.problem import no_autocast
+from gmot.ot.precision import no_autocast
 
 
 class Solution(NamedTuple):

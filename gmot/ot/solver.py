@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmot.ot.problem import Problem, Settings
+from gmot.ot.problem import Problem, Settings, stops_early
 from gmot.ot.result import Solution
 
 # The first of so many iterations is in the log domain, the others scale its exponential. A
@@ -71,7 +71,7 @@ def solve(problem: Problem, settings: Settings, psi: Tensor | None = None) -> So
             log_plan = kernel + new.phi.unsqueeze(1) + new.psi.unsqueeze(2)
             log_plan = log_plan.masked_fill(~inside, 0)
         state, active = outer_step(settings, active, new, state)
-        if a.device.type == "cpu" and not bool(active.any()):
+        if stops_early(a) and not bool(active.any()):
             break
     return Solution(state.plan.transpose(1, 2).contiguous(), state.error, state.iterations)
 
@@ -157,8 +157,7 @@ def scale(
     state = _block(kernel, marginals, psi, min(_BLOCK, max_iterations))
     running = state.error > tolerance
     for done in range(_BLOCK, max_iterations, _BLOCK):
-        # A GPU would have to wait for the answer.
-        if kernel.device.type == "cpu" and not bool(running.any()):
+        if stops_early(kernel) and not bool(running.any()):
             break
         new = _block(kernel, marginals, state.psi, min(_BLOCK, max_iterations - done))
         new = new._replace(iterations=state.iterations + new.iterations)

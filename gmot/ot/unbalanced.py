@@ -31,7 +31,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmot.ot.problem import Problem, Settings
+from gmot.ot.problem import Problem, Settings, stops_early
 from gmot.ot.result import Objective, Solution, fused_objective
 from gmot.ot.solver import exponential, select
 
@@ -140,7 +140,7 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         iterations = iterations + active
         moving = (change > settings.tolerance) | (new.error > settings.marginal_tolerance)
         active = active & (moving | falling) & ~empty
-        if a.device.type == "cpu" and not bool(active.any()):
+        if stops_early(a) and not bool(active.any()):
             break
     return Solution(plan.contiguous(), shape.error, iterations)
 
@@ -211,7 +211,7 @@ def _scale(
             active, (new_phi, new_psi, new_rows, new_error), (phi, psi, rows, error)
         )
         active = active & (error > settings.marginal_tolerance)
-        if a.device.type == "cpu" and not bool(active.any()):
+        if stops_early(a) and not bool(active.any()):
             break
     # Of mass 1 even where costs over epsilon exceed the precision of the exponents.
     log_plan = (kernel + phi.unsqueeze(2) + psi.unsqueeze(1)).flatten(1).log_softmax(1)

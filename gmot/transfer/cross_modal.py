@@ -12,19 +12,21 @@ papers (as written, Eq. 10 grows with the number of frames).
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from gmot.ot import TransportResult
+from gmot.ot.precision import no_autocast
 from gmot.ot.problem import (
     Checks,
     check_iterations,
     check_lengths,
     check_positive,
     length_mask,
-    no_autocast,
     uniform_marginal,
 )
 from gmot.ot.result import Objective
@@ -107,11 +109,13 @@ class CrossModalEncoder(nn.Module):
             CrossModalLayer(width, epsilon, iterations) for _ in range(num_layers)
         )
 
-    def token_ids(self, labels: Sequence[Sequence[int]], size: int, device: torch.device) -> Tensor:
-        """(N, size): [CLS], the labels, [SEP], and 0 on padding."""
+    def token_ids(self, labels: Tensor, lengths: Tensor, size: int) -> Tensor:
+        """(N, size): [CLS], the ``labels`` (N, S) of ``lengths`` (N,), [SEP], 0 on padding."""
         cls, sep = self.embedding.num_embeddings - 2, self.embedding.num_embeddings - 1
-        rows = [[cls, *ids, sep] + [0] * (size - len(ids) - 2) for ids in labels]
-        return torch.tensor(rows, device=device)
+        ids = pad(labels, (1, max(0, size - labels.size(1) - 1)), value=cls)[:, :size]
+        positions = torch.arange(size, device=labels.device)
+        ends = lengths.unsqueeze(1) + 1
+        return ids.masked_fill(positions == ends, sep).masked_fill(positions > ends, 0)
 
     def forward(
         self, token_ids: Tensor, h: Tensor, token_mask: Tensor, frame_mask: Tensor
@@ -163,7 +167,9 @@ class CrossModalTransfer(nn.Module):
         h_lengths: Any,
         z: Tensor,
         z_lengths: Any,
-        labels: Sequence[Sequence[int]],
+        labels: Tensor,
+        label_lengths: Tensor,
+        validate: bool = True,
     ) -> TransferLoss:
         """Match the frames of each block with the tokens.
 
@@ -172,7 +178,9 @@ class CrossModalTransfer(nn.Module):
           h_lengths: (N,) frames.
           z: (N, L, D) teacher features, [CLS] and [SEP] included.
           z_lengths: (N,), two more than labels.
-          labels: per utterance, without special tokens.
+          labels: (N, S) integers, padded, without special tokens, on the device of ``z``.
+          label_lengths: (N,).
+          validate: see :func:`gmot.transfer.losses.transport_loss`.
         Returns:
           Losses per utterance, summed over blocks, in float32 (float64 for float64 inputs), without
           autocast. ``result`` belongs to the last block; its plan is the coupling of the encoder's
@@ -182,8 +190,11 @@ class CrossModalTransfer(nn.Module):
         """
         count, utterances = len(blocks), z.size(0)
         h, z = check_features(torch.cat(tuple(blocks)), z.repeat(count, 1, 1))
-        h_lengths, z_lengths = _check_lengths(h, z, h_lengths, z_lengths, labels, utterances)
-        ids = self.encoder.token_ids(labels, z.size(1), z.device)
+        checks = Checks(validate)
+        h_lengths, z_lengths = _check_lengths(h, z, h_lengths, z_lengths, utterances, checks)
+        label_lengths = _check_labels(labels, label_lengths, z_lengths[:utterances], checks)
+        checks.raise_if_any()
+        ids = self.encoder.token_ids(labels, label_lengths, z.size(1))
         token_mask = length_mask(z_lengths, z.size(1))
         frame_mask = length_mask(h_lengths, h.size(1))
         with no_autocast(h.device):
@@ -209,19 +220,33 @@ class CrossModalTransfer(nn.Module):
 
 
 def _check_lengths(
-    h: Tensor, z: Tensor, h_lengths: Any, z_lengths: Any, labels: Sequence[Any], utterances: int
+    h: Tensor, z: Tensor, h_lengths: Any, z_lengths: Any, utterances: int, checks: Checks
 ) -> tuple[Tensor, Tensor]:
-    """Frames and tokens of the utterances of all blocks, (K N,) each; checks all arguments."""
-    checks, count = Checks(), z.size(0) // utterances
+    """Frames and tokens of the utterances of all blocks, (K N,) each."""
+    count = z.size(0) // utterances
     h_lengths = check_lengths(h_lengths, "h_lengths", utterances, h.size(1), h.device, checks)
     z_lengths = check_lengths(z_lengths, "z_lengths", utterances, z.size(1), z.device, checks)
-    expected = torch.tensor([len(ids) + 2 for ids in labels], device=z.device)
-    if expected.shape != z_lengths.shape:
-        raise ValueError(f"labels: of {len(labels)} utterances, expected {utterances}.")
-    checks.add(expected != z_lengths, "labels: item {item} has not two less than z_lengths.")
     for name, x in (("blocks", h), ("z", z)):
-        bad = ~torch.isfinite(x.detach().square().sum((1, 2)))
-        bad = bad.view(count, utterances).any(0)
-        checks.add(bad, f"{name}: item {{item}} has NaN, infinite or huge values.")
-    checks.raise_if_any()
+        is_bad = partial(_not_finite, x, utterances)
+        checks.add(is_bad, f"{name}: item {{item}} has NaN, infinite or huge values.")
     return h_lengths.repeat(count), z_lengths.repeat(count)
+
+
+def _not_finite(x: Tensor, utterances: int) -> Tensor:
+    """(N,) bool of (K N, T, D)."""
+    return (~torch.isfinite(x.detach().square().sum((1, 2)))).view(-1, utterances).any(0)
+
+
+def _check_labels(labels: Tensor, lengths: Any, z_lengths: Tensor, checks: Checks) -> Tensor:
+    """Lengths (N,) of the labels."""
+    count = len(z_lengths)
+    if labels.dim() != 2 or labels.is_floating_point() or len(labels) != count:
+        found = f"{labels.dtype} of shape {tuple(labels.shape)}"
+        raise ValueError(f"labels: expected integers of shape ({count}, S), found {found}.")
+    shape = (count, labels.size(1), labels.device, Checks(False))
+    lengths = check_lengths(lengths, "label_lengths", *shape)
+    checks.add(
+        lambda: lengths + 2 != z_lengths,
+        "label_lengths: item {item} has not two less than z_lengths.",
+    )
+    return lengths

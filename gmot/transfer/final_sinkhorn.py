@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gmot.ot import TransportResult, sinkhorn
 from gmot.ot.edges import Edges
-from gmot.ot.problem import no_autocast
+from gmot.ot.precision import no_autocast
 from gmot.ot.result import fused_objective
 from gmot.transfer.config import TransferConfig
 

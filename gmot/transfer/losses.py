@@ -1,6 +1,7 @@
 """Losses of knowledge transfer: alignment, transport, and their combination with CTC."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,7 +9,8 @@ from torch import Tensor
 
 from gmot.ot import TransportResult, fused_gromov_wasserstein, sinkhorn
 from gmot.ot.edges import CosineEdges, Edges, TemporalEdges
-from gmot.ot.problem import Checks, check_lengths, no_autocast
+from gmot.ot.precision import no_autocast
+from gmot.ot.problem import Checks, check_lengths
 from gmot.transfer.config import TransferConfig
 from gmot.transfer.final_sinkhorn import final_sinkhorn
 from gmot.transfer.sequence_graphs import positional_cost, unit, unit_distance
@@ -33,7 +35,12 @@ class TransferLoss:
 
 
 def transport_loss(
-    h: Tensor, z: Tensor, h_lengths: Any, z_lengths: Any, config: TransferConfig
+    h: Tensor,
+    z: Tensor,
+    h_lengths: Any,
+    z_lengths: Any,
+    config: TransferConfig,
+    validate: bool = True,
 ) -> TransferLoss:
     """Match acoustic and linguistic graphs (GM-OT, arXiv 2505.13079, Eq. 6-16, and its family).
 
@@ -44,18 +51,20 @@ def transport_loss(
       h: (N, T, D) acoustic nodes (FC2), any floating type; padding must be finite.
       z: (N, L, D) teacher features, [CLS] and [SEP] included.
       h_lengths, z_lengths: (N,) integers.
+      validate: check the values, for which a GPU is waited for. Without, the losses of an utterance
+        with NaN or infinite features are not finite, and those of the others do not change.
     Returns:
       Losses per utterance, in float32 (float64 for float64 inputs), without autocast.
     Raises:
       ValueError: invalid input; names argument and item.
     """
     h, z = check_features(h, z)
-    checks = Checks()
+    checks = Checks(validate)
     h_lengths = check_lengths(h_lengths, "h_lengths", h.size(0), h.size(1), h.device, checks)
     z_lengths = check_lengths(z_lengths, "z_lengths", z.size(0), z.size(1), h.device, checks)
     for name, x in (("h", h), ("z", z)):
-        bad = ~torch.isfinite(x.detach().abs().amax((1, 2)))
-        checks.add(bad, f"{name}: item {{item}} has NaN or infinite values.")
+        is_bad = partial(_not_finite, x)
+        checks.add(is_bad, f"{name}: item {{item}} has NaN or infinite values.")
     checks.raise_if_any()
 
     result = _transport(h, z, h_lengths, z_lengths, config)
@@ -67,6 +76,11 @@ def transport_loss(
     else:
         transport = (1 - config.alpha) * result.node + config.alpha * result.edge
     return TransferLoss(*alignment, transport, result)
+
+
+def _not_finite(x: Tensor) -> Tensor:
+    """(N,) bool of (N, T, D)."""
+    return ~torch.isfinite(x.detach().abs().amax((1, 2)))
 
 
 def _transport(
@@ -81,6 +95,7 @@ def _transport(
     shared: dict[str, Any] = {"lengths_a": h_lengths, "lengths_b": z_lengths}
     shared.update(reach_a=reach_a, reach_b=reach_b, backend=config.backend)
     shared.update(tolerance=config.tolerance, plan_gradient=config.plan_gradient)
+    shared.update(validate=False)  # done for h, z and the lengths
     if config.alpha == 0:
         # Without edges the cost is constant: T proximal steps are one Sinkhorn at epsilon / T, and
         # projected gradient converges in one step.
@@ -117,7 +132,7 @@ def _transport(
 
 
 def combine(ctc: Tensor, transfer: TransferLoss, config: TransferConfig) -> Tensor:
-    """Eq. 18: lambda L_CTC + (1 - lambda) (L_align + L_FGWD), mean over utterances.
+    """Eq. 18 per utterance, (N,): lambda L_CTC + (1 - lambda) (L_align + L_FGWD).
 
     The papers leave the reduction open. Ours: losses per utterance (CTC summed over labels, as
     ``ctc_loss`` with reduction "none"; alignment by ``alignment_reduction``), equal weights.
@@ -131,7 +146,7 @@ def combine(ctc: Tensor, transfer: TransferLoss, config: TransferConfig) -> Tens
     summed = config.alignment_reduction == "sum"
     alignment = transfer.alignment if summed else transfer.alignment_mean
     weight = config.ctc_weight
-    return (weight * ctc + (1 - weight) * (alignment + transfer.transport)).mean()
+    return weight * ctc + (1 - weight) * (alignment + transfer.transport)
 
 
 def token_distances(

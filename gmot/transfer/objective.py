@@ -22,11 +22,18 @@ class TransportTransfer(nn.Module):
         return (num_layers,)
 
     def forward(
-        self, blocks: Sequence[Tensor], h_lengths: Any, z: Tensor, z_lengths: Any, labels: Any
+        self,
+        blocks: Sequence[Tensor],
+        h_lengths: Any,
+        z: Tensor,
+        z_lengths: Any,
+        labels: Tensor | None = None,
+        label_lengths: Tensor | None = None,
+        validate: bool = True,
     ) -> TransferLoss:
-        """Arguments of :meth:`CrossModalTransfer.forward`; ``labels`` is unused."""
+        """Arguments of :meth:`CrossModalTransfer.forward`; the labels are unused."""
         (h,) = blocks
-        return transport_loss(h, z, h_lengths, z_lengths, self.config)
+        return transport_loss(h, z, h_lengths, z_lengths, self.config, validate)
 
 
 def make_objective(

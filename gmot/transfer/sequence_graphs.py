@@ -3,12 +3,33 @@
 Node i of a graph is the i-th vector of a sequence. Values on padding are undefined.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from gmot.ot.problem import no_autocast
+from gmot.ot.precision import no_autocast
+
+
+class _Unit(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        largest = x.abs().amax(2, keepdim=True)
+        scaled = x / largest.masked_fill(largest == 0, 1)
+        inverse = scaled.square().sum(2, keepdim=True).rsqrt().masked_fill(largest == 0, 0)
+        result = scaled.mul_(inverse)
+        # 1 / |x|, or no gradient where it would overflow.
+        least = torch.finfo(x.dtype).max ** -0.9
+        ctx.save_for_backward(result, (inverse / largest).masked_fill(largest < least, 0))
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        result, inverse = ctx.saved_tensors
+        along = (gradient * result).sum(2, keepdim=True)
+        return torch.addcmul(gradient, result, along, value=-1).mul_(inverse)
 
 
 def unit(x: Tensor) -> Tensor:
@@ -17,13 +38,7 @@ def unit(x: Tensor) -> Tensor:
     Zero vectors stay zero. They get no gradient, nor do vectors whose largest entry is below 2e-35
     in float32 (4e-278 in float64), where the derivative 1 / |x| would overflow.
     """
-    largest = x.detach().abs().amax(2, keepdim=True)
-    x = torch.where(largest < torch.finfo(x.dtype).max ** -0.9, x.detach(), x)
-    zero = largest == 0
-    # The result does not depend on this factor, so it may be constant for the gradient.
-    x = x / largest.masked_fill(zero, 1)
-    inverse = x.square().sum(2, keepdim=True).masked_fill(zero, 1).rsqrt()
-    return x * inverse.masked_fill(zero, 0)
+    return _Unit.apply(x)
 
 
 def unit_distance(x: Tensor, y: Tensor) -> Tensor:

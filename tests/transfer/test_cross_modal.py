@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from oracles import gromov
+from torch.nn.utils.rnn import pad_sequence
 
 from benchmarks.rows import load_row
 from gmot.transfer.cross_modal import CrossModalEncoder, CrossModalTransfer, sinkhorn_attention
@@ -14,6 +15,12 @@ from gmot.transfer.objective import make_objective
 
 LENS, LABELS, WIDTH, VOCAB = [9, 6, 4], [[2, 3, 2], [4], []], 8, 5
 Z_LENS = [len(ids) + 2 for ids in LABELS]
+
+
+def padded(labels):
+    """(N, S) ids and (N,) lengths."""
+    rows = [torch.tensor(ids, dtype=torch.int64) for ids in labels]
+    return pad_sequence(rows, batch_first=True), torch.tensor([len(ids) for ids in labels])
 
 
 def inputs(blocks=2, seed=0, dtype=torch.float64):
@@ -75,7 +82,7 @@ def test_oracle_losses_are_the_papers_equations(changes):
     settings = module.config
     weights = {name: value.numpy() for name, value in module.state_dict().items()}
     blocks, teacher = inputs()
-    loss = module(blocks, LENS, teacher, Z_LENS, LABELS)
+    loss = module(blocks, LENS, teacher, Z_LENS, *padded(LABELS))
     for n, (frames, tokens) in enumerate(zip(LENS, Z_LENS)):
         alignment = mean = transport = 0
         for block in blocks:
@@ -145,13 +152,13 @@ def test_padding_and_batch_mates_change_nothing():
     module = transfer(torch.float32)
     blocks, teacher = inputs(dtype=torch.float32)
 
-    def run(blocks, lens, teacher, z_lengths, labels):
+    def run(blocks, lens, teacher, z_lengths, *labels):
         blocks = [b.detach().clone().requires_grad_() for b in blocks]
-        loss = module(blocks, lens, teacher, z_lengths, labels)
+        loss = module(blocks, lens, teacher, z_lengths, *labels)
         (loss.alignment + loss.transport).sum().backward()
         return loss, [b.grad for b in blocks]
 
-    together, gradients = run(blocks, LENS, teacher, Z_LENS, LABELS)
+    together, gradients = run(blocks, LENS, teacher, Z_LENS, *padded(LABELS))
     spoiled, spoiled_teacher = [b.clone() for b in blocks], teacher.clone()
     for n, (frames, tokens) in enumerate(zip(LENS, Z_LENS)):
         for b in spoiled:
@@ -159,7 +166,7 @@ def test_padding_and_batch_mates_change_nothing():
         spoiled_teacher[n, tokens:] = -1e3
         assert not together.result.plan[n, frames:].any()
         assert not together.result.plan[n, :, tokens:].any()
-    found, found_gradients = run(spoiled, LENS, spoiled_teacher, Z_LENS, LABELS)
+    found, found_gradients = run(spoiled, LENS, spoiled_teacher, Z_LENS, *padded(LABELS))
     for field in ("alignment", "alignment_mean", "transport"):
         assert torch.equal(getattr(found, field), getattr(together, field))
     assert torch.equal(found.result.plan, together.result.plan)
@@ -170,7 +177,7 @@ def test_padding_and_batch_mates_change_nothing():
             LENS[n : n + 1],
             teacher[n : n + 1, :tokens],
             Z_LENS[n : n + 1],
-            LABELS[n : n + 1],
+            *padded(LABELS[n : n + 1]),
         )
         for field in ("alignment", "alignment_mean", "transport"):
             expected = getattr(alone, field)[0]
@@ -186,7 +193,7 @@ def test_each_loss_trains_encoder_and_frames(part):
     module = transfer()
     blocks, teacher = inputs()
     blocks = [b.requires_grad_() for b in blocks]
-    getattr(module(blocks, LENS, teacher, Z_LENS, LABELS), part).sum().backward()
+    getattr(module(blocks, LENS, teacher, Z_LENS, *padded(LABELS)), part).sum().backward()
     for name, parameter in module.named_parameters():
         behind = part == "transport" and "layers.2" in name
         assert (parameter.grad is None or not parameter.grad.any()) == behind, name
@@ -203,11 +210,11 @@ def test_autocast_and_silent_frames():
     blocks, teacher = inputs(dtype=torch.float32)
     blocks[0][0] = 0
     blocks = [b.requires_grad_() for b in blocks]
-    loss = module(blocks, LENS, teacher, Z_LENS, LABELS)
-    combine(torch.zeros(3), loss, module.config).backward()
+    loss = module(blocks, LENS, teacher, Z_LENS, *padded(LABELS))
+    combine(torch.zeros(3), loss, module.config).mean().backward()
     assert all(torch.isfinite(b.grad).all() for b in blocks)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = module(blocks, LENS, teacher, Z_LENS, LABELS)
+        found = module(blocks, LENS, teacher, Z_LENS, *padded(LABELS))
     assert torch.equal(found.alignment, loss.alignment)
     assert torch.equal(found.transport, loss.transport)
 
@@ -216,7 +223,7 @@ def test_low_temperature_gives_finite_gradients():
     module = transfer(torch.float32, beta=0.002)
     blocks, teacher = inputs(dtype=torch.float32)
     blocks = [b.requires_grad_() for b in blocks]
-    loss = module(blocks, LENS, teacher, Z_LENS, LABELS)
+    loss = module(blocks, LENS, teacher, Z_LENS, *padded(LABELS))
     (loss.alignment + loss.transport).sum().backward()
     assert torch.isfinite(loss.transport).all()
     assert all(torch.isfinite(b.grad).all() for b in blocks)
@@ -241,8 +248,10 @@ def test_parameters_are_those_of_the_papers_layers():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"labels": [[2, 3, 2], [4]]}, "labels: of 2 utterances, expected 3"),
-        ({"labels": [[2, 3, 2], [4, 4], []]}, "labels: item 1 has not two less"),
+        ({"labels": padded(LABELS)[0][:2]}, r"labels: .*\(3, S\).* \(2, 3\)"),
+        ({"labels": torch.zeros(3, 3)}, "labels: expected integers .* torch.float32"),
+        ({"label_lengths": torch.tensor([3, 2, 0])}, "label_lengths: item 1 has not two less"),
+        ({"label_lengths": torch.tensor([3, 2])}, "label_lengths: expected shape"),
         ({"h_lengths": [9, 6, 0]}, "h_lengths: item 2 is empty"),
         ({"z_lengths": [5, 3, 6]}, "z_lengths: item 2 is longer"),
         ({"z": torch.full((3, 5, WIDTH), float("nan"))}, "^z: item 0 has NaN"),
@@ -251,7 +260,9 @@ def test_parameters_are_those_of_the_papers_layers():
 )
 def test_bad_input_is_refused(change, message):
     blocks, z = inputs(dtype=torch.float32)
-    arguments = {"blocks": blocks, "h_lengths": LENS, "z": z, "z_lengths": Z_LENS, "labels": LABELS}
+    labels, label_lengths = padded(LABELS)
+    arguments = {"blocks": blocks, "h_lengths": LENS, "z": z, "z_lengths": Z_LENS}
+    arguments.update(labels=labels, label_lengths=label_lengths)
     with pytest.raises(ValueError, match=message):
         transfer(torch.float32)(**{**arguments, **change})
 

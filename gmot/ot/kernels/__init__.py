@@ -19,7 +19,8 @@ from gmot.ot import unbalanced
 from gmot.ot.implicit import implicit_plan
 from gmot.ot.kernels import verification
 from gmot.ot.newton import newton_start
-from gmot.ot.problem import Problem, Settings, check_choice, no_autocast
+from gmot.ot.precision import no_autocast
+from gmot.ot.problem import Problem, Settings, check_choice
 from gmot.ot.result import Solution
 
 _MODULES = {
