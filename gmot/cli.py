@@ -22,6 +22,7 @@ require_extra("recipe", "jsonargparse")
 
 import jsonargparse
 from jsonargparse.typing import ClosedUnitInterval as ClosedUnitInterval
+from jsonargparse.typing import NonNegativeFloat as NonNegativeFloat
 from jsonargparse.typing import NonNegativeInt as NonNegativeInt
 from jsonargparse.typing import PositiveFloat as PositiveFloat
 from jsonargparse.typing import PositiveInt as PositiveInt

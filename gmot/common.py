@@ -1,6 +1,7 @@
 """Utilities: user-facing errors, atomic writes, logging."""
 
 import contextlib
+import errno
 import glob
 import hashlib
 import importlib
@@ -8,14 +9,19 @@ import importlib.util
 import json
 import logging
 import os
+import platform
+import re
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 PathLike = str | Path
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, a quota, a limit on a file
+_DAY = 24 * 3600.0  # seconds
 
 
 class GmotError(Exception):
@@ -27,24 +33,57 @@ class GmotError(Exception):
 
 @contextlib.contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
-    """Temporary path beside a file or folder, which it replaces on success.
+    """Temporary path beside a file or folder, which it replaces on success, flushed to the disk.
 
     It keeps the suffixes, by which writers choose their format. The target of a symbolic link is
-    written.
+    written. Several machines may write in one folder.
     """
     name, path = Path(path).name, Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".tmp-*-{glob.escape(name)}"):
-        if not _is_running(int(stale.name.split("-")[1])):
-            _remove(stale)  # of a killed process
-    temporary = path.parent / f".tmp-{os.getpid()}-{name}"
+    host = re.sub(r"[^\w.]", "_", platform.node())
+    for other in path.parent.glob(f".tmp-*-*-{glob.escape(name)}"):
+        if _is_stale(other, host):
+            _remove(other)
+    temporary = path.parent / f".tmp-{host}-{os.getpid()}-{name}"
+    replaced = path.parent / f".tmp-{host}-{os.getpid()}-old-{name}"
     try:
         yield temporary
+        _flush(temporary)
         if temporary.is_dir() and path.is_dir():
-            _remove(path)
-        os.replace(temporary, path)
+            os.replace(path, replaced)  # a folder cannot be replaced in one step, nor removed
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            if replaced.exists():
+                os.replace(replaced, path)
+            raise
+        _flush(path.parent, recursive=False)
+    except OSError as error:
+        if type(error) is OSError and error.errno is None:  # of numpy: "9 requested and 6 written"
+            raise OSError(errno.ENOSPC, f"written in part ({error})", str(path)) from None
+        if error.filename is None and error.errno in _FULL:
+            error.filename = str(path)  # write() does not know it
+        raise
     finally:
         _remove(temporary)
+        _remove(replaced)
+
+
+def _flush(path: Path, recursive: bool = True) -> None:
+    """Write a file to the disk, or a folder with (``recursive``) or without its content."""
+    folder = path.is_dir()
+    if folder and recursive:
+        for inner in path.iterdir():
+            if not inner.is_symlink():
+                _flush(inner)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not (folder and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise  # some file systems cannot flush folders
+    finally:
+        os.close(descriptor)
 
 
 def empty_folder(path: PathLike) -> None:
@@ -53,6 +92,17 @@ def empty_folder(path: PathLike) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for inner in folder.iterdir():
         _remove(inner)
+
+
+def _is_stale(temporary: Path, host: str) -> bool:
+    """Whether a file of :func:`atomic_path` was left by a killed process."""
+    _, there, pid, *_ = temporary.name.split("-")
+    if there == host and pid.isdigit():
+        return not _is_running(int(pid))
+    try:
+        return time.time() - temporary.stat().st_mtime > _DAY  # of another machine
+    except OSError:
+        return False
 
 
 def _is_running(pid: int) -> bool:
@@ -83,6 +133,40 @@ def write_json(path: PathLike, value: Any) -> None:
     write_lines(path, [json.dumps(value, ensure_ascii=False, indent=1)])
 
 
+def save_tensors(path: PathLike, value: Any) -> None:
+    """``torch.save``, atomically. A full disk is an OSError.
+
+    torch's own writer raises a RuntimeError, and that of torch 1.13, given a file object, aborts
+    the process.
+    """
+    import torch
+
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        writer = _Writer(file)
+        torch.save(value, writer)
+        if writer.error is not None:
+            raise writer.error
+
+
+class _Writer:
+    """File that keeps the first error of its writes."""
+
+    def __init__(self, file: Any):
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        if self.error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+
 def read_json(path: PathLike) -> Any:
     """Content of a JSON file; raises GmotError if it is missing or not JSON."""
     try:
@@ -92,6 +176,14 @@ def read_json(path: PathLike) -> Any:
     except ValueError as error:
         remedy = "Delete it and run its stage again."
         raise GmotError(f"{path}: not valid JSON ({error}). {remedy}") from None
+
+
+def holds_json(path: PathLike, value: Any) -> bool:
+    """Whether a JSON file has this value; False if it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8")) == value
+    except (OSError, ValueError):
+        return False
 
 
 def read_utf8(path: PathLike, encoding: str = "utf-8") -> str:
@@ -167,10 +259,22 @@ def use_avx2_in_mkl(cpuinfo: PathLike = "/proc/cpuinfo") -> None:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
 
 
+def wait_passively() -> None:
+    """Let OpenMP's threads sleep while they wait for each other, instead of spinning.
+
+    Threads that spin keep the one they wait for from running when the machine has other work: a
+    step on two cores beside three other jobs took 20 times as long (docs/training_speed.md). To be
+    called before torch is imported; the user's OMP_WAIT_POLICY or GOMP_SPINCOUNT wins.
+    """
+    if "GOMP_SPINCOUNT" not in os.environ:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 def run(main: Callable[[], Any]) -> None:
     """Run a script's ``main``; errors that the user can fix are one line with status 1."""
     setup_logging()
     use_avx2_in_mkl()
+    wait_passively()
     try:
         main()
     except BrokenPipeError:
@@ -179,15 +283,15 @@ def run(main: Callable[[], Any]) -> None:
         print("interrupted; run the same command to resume", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        message = _explain(error)
+        message = explain(error)
         if message is None:
             raise
         print(f"error: {message}", file=sys.stderr)
         sys.exit(1)
 
 
-def _explain(error: Exception) -> str | None:
-    """Message for the user; None for a bug, which keeps its traceback."""
+def explain(error: Exception) -> str | None:
+    """Message of an error for the user; None for a bug, which keeps its traceback."""
     if isinstance(error, GmotError):
         return str(error)
     found = " ".join(str(error).split())
@@ -201,7 +305,11 @@ def _explain(error: Exception) -> str | None:
     if isinstance(error, OSError):
         if error.filename is None:
             return f"{type(error).__name__}: {found}"
-        return f"{error.filename}: {error.strerror}. Check the path, its rights and the disk."
+        if error.errno in _FULL:
+            remedy = "Make room on the disk and run the same command again."
+        else:
+            remedy = "Check the path, its rights and the disk."
+        return f"{error.filename}: {error.strerror}. {remedy}"
     if isinstance(error, RuntimeError) and "DataLoader worker" in found:
         return (
             f"a loading process was killed, most often because memory was short ({found}). "

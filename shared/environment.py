@@ -344,6 +344,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", choices=sorted(PYTHONS), help="default: chosen as said above")
     parser.add_argument("--venv", help="folder; default: .venv, or .venv-NAME with --set NAME")
     parser.add_argument("--dev", action="store_true", help="with pytest and linters")
+    parser.add_argument("--cluster", action="store_true", help="with Dask, for --executor")
     parser.add_argument("--synthesis", action="store_true", help="with speech synthesis")
     parser.add_argument("--dry-run", action="store_true", help="print the choice, install nothing")
     parser.add_argument("--requirements", metavar="FILE", help="install FILE instead of a set")
@@ -369,7 +370,8 @@ def run(args: argparse.Namespace) -> None:
     locks += ["k2.txt"] if name == "pypi" else []
     if args.requirements:
         locks = [os.path.abspath(args.requirements)]
-    locks += [f"{extra}.txt" for extra in ("dev", "synthesis") if getattr(args, extra)]
+    chosen = {"dev": args.dev, "cluster": args.cluster or args.dev, "synthesis": args.synthesis}
+    locks += [f"{extra}.txt" for extra, wanted in chosen.items() if wanted]
     files = {lock: REQUIREMENTS / lock for lock in locks}
     for file in files.values():
         if not file.is_file():

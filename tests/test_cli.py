@@ -11,7 +11,14 @@ import pytest
 
 from gmot.bin import main
 from gmot.cli import ArgumentParser, NonNegativeInt, PositiveFloat, PositiveInt, number
-from gmot.common import GmotError, atomic_path, read_json, require_file, use_avx2_in_mkl
+from gmot.common import (
+    GmotError,
+    atomic_path,
+    read_json,
+    require_file,
+    use_avx2_in_mkl,
+    wait_passively,
+)
 from gmot.config import check_range, from_dict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -282,3 +289,17 @@ def test_mkl_uses_avx2_on_amd(tmp_path, monkeypatch, cpuinfo, given, expected):
         (tmp_path / "cpuinfo").write_text(cpuinfo)
     use_avx2_in_mkl(tmp_path / "cpuinfo")
     assert os.environ.get("MKL_DEBUG_CPU_TYPE") == expected
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active"), ({"GOMP_SPINCOUNT": "9"}, None)],
+)
+def test_threads_do_not_spin_unless_the_user_says_so(monkeypatch, given, expected):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    wait_passively()
+    assert os.environ.get("OMP_WAIT_POLICY") == expected

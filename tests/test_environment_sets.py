@@ -123,7 +123,7 @@ def test_every_package_of_a_lock_has_a_hash(lock):
     assert blocks and all("==" in b.split("\n")[0] and "--hash=sha256:" in b for b in blocks)
 
 
-@pytest.mark.parametrize("name", [*SETS, "dev", "synthesis", "pip"])
+@pytest.mark.parametrize("name", [*SETS, "dev", "cluster", "synthesis", "pip"])
 def test_a_lock_holds_what_its_source_asks_for(name):
     folder = ROOT / "requirements"
     lines = (folder / f"{name}.in").read_text().splitlines()
@@ -138,7 +138,7 @@ def test_a_lock_holds_what_its_source_asks_for(name):
                 assert locked[package.lower().replace("_", "-")] == {version}
 
 
-@pytest.mark.parametrize("extra", ["dev", "synthesis"])
+@pytest.mark.parametrize("extra", ["dev", "cluster", "synthesis"])
 @pytest.mark.parametrize("name", SETS)
 def test_extras_change_no_package_of_a_set(name, extra):
     of_set, of_extra = pins(f"{name}.txt"), pins(f"{extra}.txt")

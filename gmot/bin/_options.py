@@ -4,11 +4,23 @@ from typing import Any
 
 from gmot.cli import ArgumentParser, NonNegativeInt, PositiveInt, number
 
+EXECUTOR = (
+    "scheduler of a Dask cluster, for example tcp://host:8786, instead of local processes; its "
+    "workers need a file system that they share with this process, under the same paths "
+    "(docs/cluster.md)"
+)
 _UNITS = ("utterance", "speaker")
 _SHARED: dict[str, dict[str, Any]] = {
     "--avg": {"type": PositiveInt, "default": 1, "help": "epochs to average, --epoch included"},
+    "--average": {
+        "choices": ("last", "best", "ema"),
+        "default": "last",
+        "help": "what is averaged: the last --avg epochs, the --avg epochs of lowest dev loss (as "
+        "far as they are kept: training.keep_best), or the running average of the weights",
+    },
     "--device": {"default": "auto", "help": "cpu, cuda, cuda:1, ... or auto"},
     "--epoch": {"type": PositiveInt, "help": "last epoch to use, from 1; default: the last one"},
+    "--executor": {"help": EXECUTOR},
     "--exp-dir": {"required": True, "help": "folder of the experiment"},
     "--fbank-dir": {"required": True, "help": "folder of cuts and features"},
     "--lang-dir": {"required": True, "help": "folder of tokens, words, lexicon and text"},

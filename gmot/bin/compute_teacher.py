@@ -1,7 +1,8 @@
-"""Compute and store the teacher's features of the training transcripts.
+"""Compute and store the teacher's features of the training transcripts, and of dev's.
 
 Each distinct sentence is run through the frozen language model; the hidden states of one layer
 are stored in half precision. The folder appears when it is complete, and replaces an earlier one.
+An interrupted run is resumed by the same command.
 """
 
 from gmot.bin._options import add_options, make_parser
@@ -12,6 +13,12 @@ def get_parser() -> ArgumentParser:
     parser = make_parser(__doc__, "--prefix", "--manifest-dir", "--teacher", "--device")
     add_options(parser, "--train-split", help="split of the transcripts")
     parser.add_argument(
+        "--other-splits",
+        nargs="*",
+        default=[],
+        help="more splits, such as dev: for its transfer losses and couplings",
+    )
+    parser.add_argument(
         "--layer",
         type=Layer,
         default="last",
@@ -20,6 +27,10 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--store", required=True, help="output folder")
     parser.add_argument("--random-weights", action="store_true", help="untrained model (ablation)")
     parser.add_argument("--batch-size", type=PositiveInt, default=32, help="sentences")
+    parser.add_argument(
+        "--num-jobs", type=PositiveInt, default=2, help="processes on the CPU; a GPU is used by one"
+    )
+    add_options(parser, "--executor")
     return parser
 
 
@@ -32,16 +43,26 @@ def main() -> None:
     from gmot.provenance import choose_device
     from gmot.teacher import Teacher, write_store
 
-    texts = [t for _, t in load_supervisions(args.manifest_dir, args.prefix, args.train_split)]
-    device = choose_device(args.device)
+    splits = (args.train_split, *args.other_splits)
+    texts = [t for s in splits for _, t in load_supervisions(args.manifest_dir, args.prefix, s)]
+    # On a cluster each worker has a device of its own.
+    device = choose_device("cpu" if args.executor else args.device)
     teacher = Teacher(args.teacher, args.layer, args.random_weights, device)
     start = time.monotonic()
-    count = write_store(args.store, teacher, texts, args.batch_size)
+    count = write_store(
+        args.store,
+        teacher,
+        texts,
+        args.batch_size,
+        num_jobs=args.num_jobs if device.type == "cpu" else 1,
+        executor=args.executor,
+        device=args.device,
+    )
     rate = count / max(time.monotonic() - start, 1e-9)
     logging.info(
         "%s: layer %d of %d of %s%s, %d dimensions, %d sentences (of %d utterances), %.0f per "
         "second on %s",
         *(args.store, teacher.layer, teacher.num_layers, args.teacher),
         " with random weights" if args.random_weights else "",
-        *(teacher.dim, count, len(texts), rate, device),
+        *(teacher.dim, count, len(texts), rate, args.executor or device),
     )

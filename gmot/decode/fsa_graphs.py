@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from gmot.common import GmotError, PathLike, atomic_path, fingerprint, require_file
+from gmot.common import GmotError, PathLike, fingerprint, require_file, save_tensors
 from gmot.decode.epsilon import remove_epsilon_backward
 from gmot.decode.grammar import BACK_OFF, compile_g, compile_l
 from gmot.decode.k2_import import import_k2
@@ -153,8 +153,7 @@ def save_graph(
         "topology": topology,
         "fingerprint": fingerprint(arcs, aux),
     }
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    save_tensors(path, state)
 
 
 def load_graph(

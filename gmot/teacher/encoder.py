@@ -1,6 +1,7 @@
 """Features of the frozen language model."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,9 @@ class Teacher:
         random_weights: bool = False,
         device: Any = "cpu",
     ):
+        if os.path.isdir(folder_or_name):
+            folder_or_name = os.path.abspath(folder_or_name)
+        self.source = str(folder_or_name)
         self.tokenizer = TeacherTokenizer(folder_or_name)
         config = load_config(folder_or_name)
         self.num_layers: int = config.num_hidden_layers

@@ -1,16 +1,35 @@
 """Teacher features on disk, computed once; reading them needs numpy and torch alone."""
 
-from collections.abc import Iterable
+import functools
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gmot.common import GmotError, PathLike, atomic_path, read_json, write_json
+from gmot.common import (
+    GmotError,
+    PathLike,
+    atomic_path,
+    empty_folder,
+    fingerprint,
+    holds_json,
+    read_json,
+    write_json,
+)
+from gmot.executors import Shard, run_shards
+from gmot.provenance import choose_device
 from gmot.teacher.encoder import Teacher
 
+FORMAT = 1  # of shards; increment it when the same input gives other files
+SHARD_SIZE, MAX_SHARDS = 1024, 1000  # sentences; shards
 REMEDY = "Delete the folder and compute the teacher's features again."
 
 
@@ -25,7 +44,9 @@ class FeatureStore:
         self.path = Path(directory)
         index = read_json(self.path / "index.json")
         try:
-            self._rows: dict[str, list[int]] = index["texts"]
+            spans = np.array([*index["texts"].values()], np.int64).reshape(-1, 2)
+            self._numbers = {text: number for number, text in enumerate(index["texts"])}
+            self._starts, self._lengths = spans.T
             self.dim: int = index["dim"]
             self.fingerprint: str = index["fingerprint"]  # Teacher.fingerprint
             self.layer: int = index["layer"]
@@ -34,7 +55,7 @@ class FeatureStore:
             self.num_layers: int | None = index.get("num_layers")
             self.tokenizer: str | None = index.get("tokenizer")
             expected = index["rows"] * self.dim * 2
-        except (LookupError, TypeError):
+        except (AttributeError, LookupError, TypeError, ValueError):
             raise GmotError(
                 f"{self.path / 'index.json'}: not an index of teacher features. {REMEDY}"
             ) from None
@@ -45,55 +66,167 @@ class FeatureStore:
         self._features = np.memmap(features, np.float16, "r", shape=(index["rows"], self.dim))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._numbers)
+
+    def __reduce__(self) -> tuple:  # a copy in another process maps the file
+        return FeatureStore, (self.path,)
 
     def __contains__(self, text: str) -> bool:
-        return text in self._rows
+        return text in self._numbers
 
-    def get(self, text: str) -> Tensor:
-        """Features ``(L, D)`` float32 of a sentence.
+    def rows(self, text: str) -> Tensor:
+        """Features ``(L, D)`` float16 of a sentence.
 
         Raises:
           GmotError: it is not in the store.
         """
-        if text not in self._rows:
+        number = self._numbers.get(text)
+        if number is None:
             raise GmotError(
                 f"{self.path}: no features of '{text}'. Compute the teacher's features "
                 "again, from the manifests of the training data."
             )
-        start, length = self._rows[text]
-        return torch.from_numpy(self._features[start : start + length].astype(np.float32))
+        start, length = int(self._starts[number]), int(self._lengths[number])
+        return torch.from_numpy(np.array(self._features[start : start + length]))
+
+    def get(self, text: str) -> Tensor:
+        """Features ``(L, D)`` float32 of a sentence; errors of :meth:`rows`."""
+        return self.rows(text).float()
 
 
 def write_store(
-    directory: PathLike, teacher: Teacher, texts: Iterable[str], batch_size: int = 32
+    directory: PathLike,
+    teacher: Teacher,
+    texts: Iterable[str],
+    batch_size: int = 32,
+    num_jobs: int = 1,
+    executor: str | None = None,
+    device: str | None = None,
 ) -> int:
     """Compute and store the features of texts, each distinct one once; returns their number.
+
+    Shards of sentences are collected in the hidden folder ``.shards-<name>`` beside the store, so
+    that an interrupted run is resumed. The product does not depend on interruptions or on the
+    number of processes.
 
     Args:
       directory: folder to write; an existing one is replaced at the end.
       teacher: computes the features.
       texts: sentences.
       batch_size: sentences of similar length per batch.
+      num_jobs: processes of one thread each, each with a copy of the model.
+      executor: address of a Dask scheduler, instead of local processes.
+      device: of the other processes, as ``--device`` names it; default: the teacher's.
 
     Raises:
-      GmotError: there are no sentences, or a feature exceeds half precision.
+      GmotError: there are no sentences, a feature exceeds half precision, or a process was lost.
     """
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
     if not distinct:
         raise GmotError(f"{directory}: no sentences to compute teacher features of")
+    target = Path(os.path.realpath(directory))  # a link often leads to a larger disk
+    folder = target.parent / f".shards-{target.name}"
+    marker = folder / "source.json"
+    source = {"made_from": fingerprint(FORMAT, teacher.fingerprint, batch_size, *distinct)}
+    if not holds_json(marker, source):
+        empty_folder(folder)
+        write_json(marker, source)
+    shards = _make_shards(folder, distinct, batch_size)
+    missing = [(path, part) for path, part in shards if _lengths(path, part, teacher.dim) is None]
+    alone = executor is None and (num_jobs <= 1 or len(missing) <= 1)
+    used = teacher if alone else _Source.of(teacher, device)
+    inputs = [teacher.source] if os.path.isabs(teacher.source) else []  # else a name on the hub
+    tasks = [Shard(path, (used, part, batch_size, path), inputs) for path, part in missing]
+    bar = tqdm(total=len(distinct), desc="teacher features", unit="sentence", disable=None)
+    with bar:
+        bar.update(len(distinct) - sum(len(part) for _, part in missing))
+        for done in run_shards(_compute_shard, tasks, marker, "the teacher", num_jobs, executor):
+            bar.update(done)
+    _merge(target, teacher, shards)
+    shutil.rmtree(folder)
+    return len(distinct)
+
+
+class _Source(NamedTuple):
+    """What another process loads a teacher from, and the fingerprint that it must have."""
+
+    folder_or_name: str
+    layer: int
+    random_weights: bool
+    device: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, teacher: Teacher, device: str | None) -> "_Source":
+        source = (teacher.source, teacher.layer, teacher.random_weights)
+        return cls(*source, device or str(teacher.device), teacher.fingerprint)
+
+
+def _make_shards(
+    folder: Path, distinct: Sequence[str], batch_size: int
+) -> list[tuple[Path, Sequence[str]]]:
+    """(summary, sentences) of each shard: whole batches, whatever the number of shards."""
+    size = max(SHARD_SIZE, -(-len(distinct) // MAX_SHARDS))
+    size = -(-size // batch_size) * batch_size
+    parts = [distinct[start : start + size] for start in range(0, len(distinct), size)]
+    return [(folder / f"shard-{i:04d}.json", part) for i, part in enumerate(parts)]
+
+
+def _lengths(summary: Path, part: Sequence[str], dim: int) -> list[int] | None:
+    """Rows of each sentence of a shard; None if the shard is missing or incomplete."""
+    try:
+        lengths = json.loads(summary.read_text(encoding="utf-8"))["lengths"]
+        size = summary.with_suffix(".bin").stat().st_size
+        return lengths if len(lengths) == len(part) and size == sum(lengths) * dim * 2 else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _compute_shard(
+    teacher: Teacher | _Source, texts: Sequence[str], batch_size: int, summary: Path
+) -> int:
+    """Write the rows of sentences, then their numbers; returns the number of sentences."""
+    if isinstance(teacher, _Source):
+        teacher = _load(teacher, threading.get_ident())
+    lengths: list[int] = []
+    with atomic_path(summary.with_suffix(".bin")) as temporary, open(temporary, "wb") as file:
+        for start in range(0, len(texts), batch_size):
+            batch = texts[start : start + batch_size]
+            for text, features in zip(batch, teacher.encode(batch)):
+                file.write(_half(features, text, teacher).tobytes())
+                lengths.append(len(features))
+    write_json(summary, {"lengths": lengths})
+    return len(texts)
+
+
+@functools.lru_cache(maxsize=8)
+def _load(source: _Source, thread: int) -> Teacher:
+    """Teacher of this process and thread: tokenizers of transformers serve one thread."""
+    device = choose_device(source.device)
+    teacher = Teacher(source.folder_or_name, source.layer, source.random_weights, device)
+    if teacher.fingerprint != source.fingerprint:
+        raise GmotError(
+            f"teacher {source.folder_or_name}: other weights or another vocabulary here "
+            f"(fingerprint {teacher.fingerprint}) than in the process that asks for its features "
+            f"({source.fingerprint}). Give --teacher a folder that all share."
+        )
+    return teacher
+
+
+def _merge(target: Path, teacher: Teacher, shards: Sequence[tuple[Path, Sequence[str]]]) -> None:
     rows, index = 0, {}
-    with atomic_path(directory) as folder:
+    with atomic_path(target) as folder:
         folder.mkdir()
-        bar = tqdm(total=len(distinct), desc="teacher features", unit="sentence", disable=None)
-        with bar, open(folder / "features.bin", "wb") as file:
-            for start in range(0, len(distinct), batch_size):
-                batch = distinct[start : start + batch_size]
-                for text, features in zip(batch, teacher.encode(batch)):
-                    file.write(_half(features, text, teacher).tobytes())
-                    index[text] = [rows, len(features)]
-                    rows += len(features)
-                bar.update(len(batch))
+        with open(folder / "features.bin", "wb") as merged:
+            for summary, part in shards:
+                lengths = _lengths(summary, part, teacher.dim)
+                if lengths is None:
+                    raise GmotError(f"{summary}: shard missing or incomplete. Run it again.")
+                for text, length in zip(part, lengths):
+                    index[text] = [rows, length]
+                    rows += length
+                with open(summary.with_suffix(".bin"), "rb") as shard:
+                    shutil.copyfileobj(shard, merged)
         write_json(
             folder / "index.json",
             {
@@ -107,7 +240,6 @@ def write_store(
                 "texts": index,
             },
         )
-    return len(distinct)
 
 
 def _half(features: Tensor, text: str, teacher: Teacher) -> np.ndarray:

@@ -51,15 +51,20 @@ class TeacherTokenizer:
         # Units are tokenized independently of each other.
         self._units = _UNITS if self.splits_characters else _CHARACTERS
         self._unit_pieces = functools.lru_cache(maxsize=65536)(self._look_up)
+        # A tokenizer's call per text takes ten times as long as a table of units.
+        units = [p for unit in self._units.findall(_PROBE) for p in self._plain(unit)]
+        self._by_units = self.splits_characters and units == self._plain(_PROBE)
 
     def tokenize(self, text: str) -> list[str]:
         """Pieces; ``<unk>`` is text without a written form in the vocabulary, or ``<unk>``."""
         pieces: list[str] = []
         for part in re.split(f"({UNK})", text):
-            found = [UNK] if part == UNK else self._plain(part)
-            if part != UNK and UNK in found:
-                found = [p for unit in self._units.findall(part) for p in self._unit_pieces(unit)]
-            pieces += found
+            if part == UNK:
+                pieces.append(UNK)
+            elif self._by_units or UNK in (found := self._plain(part)):
+                pieces += [p for unit in self._units.findall(part) for p in self._unit_pieces(unit)]
+            else:
+                pieces += found
         return pieces
 
     def _look_up(self, unit: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Teacher features against transformers called by hand, on small models made here."""
 
 import json
+import pickle
 
 import pytest
 import torch
@@ -186,6 +187,8 @@ def test_a_store_gives_back_the_features(folder, tmp_path):
         assert text in store
         features = store.get(text)
         assert features.dtype == torch.float32
+        rows = pickle.loads(pickle.dumps(store)).rows(text)
+        assert rows.dtype == torch.float16 and torch.equal(rows.float(), features)
         torch.testing.assert_close(features, teacher.encode([text])[0], atol=2e-3, rtol=1e-3)
     assert "没有" not in store
     with pytest.raises(GmotError, match="'没有'"):
@@ -252,6 +255,8 @@ def test_a_store_is_written_whole_or_not_at_all(folder, tmp_path):
     with pytest.raises(GmotError, match="今今"):
         write_store(tmp_path / "store", teacher, ["他在", too_long], batch_size=1)
     assert "今天" in FeatureStore(tmp_path / "store")
+    assert sorted(path.name for path in tmp_path.glob("*store*")) == [".shards-store", "store"]
+    assert write_store(tmp_path / "store", teacher, ["他在"]) == 1
     assert [path.name for path in tmp_path.glob("*store*")] == ["store"]
     with pytest.raises(GmotError, match="store"):
         write_store(tmp_path / "store", teacher, [])

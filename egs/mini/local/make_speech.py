@@ -70,7 +70,7 @@ def synthesise(tasks, wheel_dir: Path, model: Path, num_jobs: int) -> None:
     from tqdm import tqdm
 
     from gmot.common import GmotError
-    from gmot.data.processes import run_in_processes
+    from gmot.executors import run_in_processes
 
     # Checked here, because a worker that cannot start prints a traceback.
     missing = [name for name in REQUIRED if find_spec(name) is None]
