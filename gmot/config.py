@@ -23,9 +23,28 @@ class ConfigError(GmotError):
         self.key, self.found, self.expected = key, found, expected
 
 
-def may_change(default: Any) -> Any:
-    """Field that a resumed training may change."""
-    return field(default=default, metadata={"may_change": True})
+def may_change(default: Any, noted: bool = False) -> Any:
+    """Field that a resumed training may change.
+
+    ``noted``: it affects the result; its change is recorded in the history of the runs.
+    """
+    return field(default=default, metadata={"may_change": "noted" if noted else "free"})
+
+
+def changeable(cls: type, role: str, prefix: str = "") -> set[str]:
+    """Dotted names of the fields of a configuration dataclass with a role on resume.
+
+    ``role``: ``free`` or ``noted`` (:func:`may_change`). A role holds for all fields of a nested
+    dataclass.
+    """
+    found: set[str] = set()
+    for f in fields(cls):  # type: ignore[arg-type]
+        if f.metadata.get("may_change") != role:
+            continue
+        nested = f.type if is_dataclass(f.type) else None
+        names = [f"{f.name}.{g.name}" for g in fields(nested)] if nested else [f.name]  # type: ignore[arg-type]
+        found.update(prefix + name for name in names)
+    return found
 
 
 def check(config: Any, holds: bool, name: str, expected: str) -> None:

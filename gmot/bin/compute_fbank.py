@@ -21,8 +21,16 @@ def get_parser() -> ArgumentParser:
         metavar="FACTOR",
         help="additional copies of the training split at these speeds, for example 0.9 1.1",
     )
+    parser.add_argument(
+        "--store-features",
+        type=bool,
+        default=True,
+        help="false: write cuts and statistics alone; training and decoding compute the features "
+        "whenever they load an utterance",
+    )
     add_options(parser, "--train-split", help="split that gets speed copies and statistics")
     parser.add_argument("--num-jobs", type=PositiveInt, default=2, help="processes")
+    add_options(parser, "--executor")
     return parser
 
 
@@ -51,5 +59,7 @@ def main() -> None:
             num_jobs=args.num_jobs,
             write_cmvn=train,
             pitch=args.pitch,
+            store=args.store_features,
+            executor=args.executor,
         )
         logging.info("%s: features of %d utterances", split, count)

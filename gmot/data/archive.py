@@ -19,6 +19,8 @@ from lhotse.features.io import FeaturesReader, FeaturesWriter, register_reader
 from gmot.data.audio import NonFiniteError
 
 DTYPE = np.dtype("<f2")
+# Storage type, in manifests, of features that are computed whenever they are read.
+NOT_STORED = "gmot_not_stored"
 
 
 def register(*_: Any) -> None:
@@ -35,18 +37,54 @@ def parse_key(key: str) -> tuple[int, int, int]:
     return offset, frames, bins
 
 
-class HalfArchiveWriter(FeaturesWriter):
+def to_half(value: np.ndarray) -> np.ndarray:
+    """Matrix in half precision.
+
+    Raises:
+      NonFiniteError: a value is NaN, infinite or beyond half precision.
+    """
+    with np.errstate(over="ignore"):
+        half = np.ascontiguousarray(value, DTYPE)
+    if not np.isfinite(half).all():
+        raise NonFiniteError("features that are not finite in half precision")
+    return half
+
+
+class UnstoredWriter(FeaturesWriter):
+    """Writer that stores nothing; a context manager.
+
+    Attributes:
+      last: the matrix that was written last, in half precision.
+    """
+
+    name = NOT_STORED
+    storage_path = ""
+
+    def __init__(self) -> None:
+        self.last = np.zeros((0, 0), DTYPE)
+
+    def write(self, key: str, value: np.ndarray) -> str:
+        """As :meth:`HalfArchiveWriter.write`, without a file."""
+        self.last = to_half(value)
+        return ""
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+
+class HalfArchiveWriter(UnstoredWriter):
     """Writer of a new archive; a context manager."""
 
     name = "gmot_half_archive"
 
     def __init__(self, storage_path: os.PathLike):
+        super().__init__()
         self._path = Path(storage_path)
         self._file = open(self._path, "wb")  # noqa: SIM115 (closed by __exit__)
         self._offset = 0
 
     @property
-    def storage_path(self) -> str:
+    def storage_path(self) -> str:  # type: ignore[override]
         return str(self._path)
 
     def write(self, key: str, value: np.ndarray) -> str:
@@ -56,12 +94,9 @@ class HalfArchiveWriter(FeaturesWriter):
           NonFiniteError: a value is NaN, infinite or beyond half precision.
         """
         frames, bins = value.shape
-        with np.errstate(over="ignore"):
-            half = np.ascontiguousarray(value, DTYPE)
-        if not np.isfinite(half).all():
-            raise NonFiniteError("features that are not finite in half precision")
+        super().write(key, value)
         place = f"{self._offset}:{frames}:{bins}"
-        self._file.write(half.tobytes())
+        self._file.write(self.last.tobytes())
         self._offset += value.size
         return place
 
@@ -82,6 +117,9 @@ class HalfArchiveReader(FeaturesReader):
     ) -> np.ndarray:
         offset, frames, bins = parse_key(key)
         status = os.stat(self.storage_path)  # an archive may be replaced under the same name
+        expected = (offset + frames * bins) * DTYPE.itemsize
+        if status.st_size < expected:
+            raise ValueError(f"{status.st_size} bytes, expected {expected} or more")
         archive = _map(self.storage_path, status.st_ino, status.st_mtime_ns)
         matrix = archive[offset : offset + frames * bins].reshape(frames, bins)
         return matrix[left_offset_frames:right_offset_frames].astype(np.float32)

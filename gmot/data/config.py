@@ -1,8 +1,9 @@
 """Configuration of batches and augmentation."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Literal
 
-from gmot.config import check_positive, check_range, may_change
+from gmot.config import check_choices, check_positive, check_range, may_change
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,35 @@ class SpecAugmentConfig:
 class DataConfig:
     """Batches of features."""
 
-    max_duration: float = 100.0
-    """Seconds of speech per batch, padding included; lower it when memory runs out."""
-    num_buckets: int = 10
+    max_duration: float = may_change(100.0, noted=True)
+    """Seconds of speech per batch, padding included; lower it when memory runs out. Without
+    update_duration, a batch of each process is an update."""
+    update_duration: float | None = may_change(None, noted=True)
+    """Seconds of speech per update, padding included, over all processes: the size of an update
+    then depends on neither their number nor their memory; null: one batch per process."""
+    max_padding: float | None = may_change(None, noted=True)
+    """Largest share of padding in a batch; null: no limit."""
+    max_squared_duration: float | None = may_change(None, noted=True)
+    """Largest product of utterances and longest duration squared in a batch, for memory that grows
+    with the square; null: no limit."""
+    num_buckets: int = may_change(10, noted=True)
     """Groups of similar duration; the utterances of a batch come from one."""
     num_workers: int = may_change(0)
     """Loading processes; 0: load in the training process."""
-    min_utterance: float = 0.0
+    features: Literal["stored", "on_the_fly"] = may_change("stored")
+    """stored: those of the fbank stage (computed from the audio where it has stored none);
+    on_the_fly: computed from the audio, the same numbers."""
+    min_utterance: float = may_change(0.0, noted=True)
     """Shortest training utterance in seconds."""
-    max_utterance: float | None = None
+    max_utterance: float | None = may_change(None, noted=True)
     """Longest training utterance in seconds; null: no limit."""
-    spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+    spec_augment: SpecAugmentConfig = may_change(SpecAugmentConfig(), noted=True)
 
     def __post_init__(self) -> None:
+        infinity = float("inf")
+        check_choices(self)
         check_positive(self, "max_duration", "max_utterance")
-        check_range(self, 1, float("inf"), "num_buckets")
-        check_range(self, 0, float("inf"), "num_workers", "min_utterance")
+        check_positive(self, "update_duration", "max_squared_duration")
+        check_range(self, 0, 1, "max_padding")
+        check_range(self, 1, infinity, "num_buckets")
+        check_range(self, 0, infinity, "num_workers", "min_utterance")

@@ -1,18 +1,19 @@
 """Features of the shards of a split, computed in processes of one thread each."""
 
+import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from gmot.common import atomic_path, write_json
-from gmot.data.archive import HalfArchiveReader, HalfArchiveWriter
+from gmot.data.archive import HalfArchiveWriter, UnstoredWriter
 from gmot.data.audio import audio_reason, load_samples
-from gmot.data.pitch import fbank_with_pitch
-from gmot.data.processes import run_in_processes
+from gmot.data.on_the_fly import make_extractor
+from gmot.executors import Shard, run_shards
 
 MIN_DURATION = 0.1  # seconds
 
@@ -23,54 +24,66 @@ def extract(
     folder: Path,
     num_mel_bins: int,
     pitch: bool,
+    marker: Path,
     num_jobs: int,
+    executor: str | None,
+    store: bool = True,
 ) -> None:
     """Write archives, cuts and summaries of shards (name -> cuts with audio) of a split.
 
-    ``folder`` gets ``<name>.f16``, ``<name>.jsonl.gz`` and, last, ``<name>.json``.
+    ``folder`` gets ``<name>.f16`` (with ``store``), ``<name>.jsonl.gz`` and, last, ``<name>.json``.
+    ``marker``, ``num_jobs`` and ``executor`` are those of :func:`gmot.executors.run_shards`.
 
     Raises:
       GmotError: one of the processes was killed.
     """
     total = sum(map(len, shards.values()))
-    tasks = [(cuts, folder, name, num_mel_bins, pitch) for name, cuts in shards.items()]
+    folder = folder.absolute()
+    tasks = [
+        Shard(
+            folder / f"{name}.json",
+            (cuts, folder, name, num_mel_bins, pitch, store),
+            _audio_files(cuts) if executor is not None else (),
+        )
+        for name, cuts in shards.items()
+    ]
     with tqdm(total=total, desc=f"features of {split}", unit="utt", disable=None) as progress:
-        for done in _run_tasks(tasks, min(num_jobs, len(tasks))):
+        for done in run_shards(_compute_shard, tasks, marker, "features", num_jobs, executor):
             progress.update(done)
 
 
-def _run_tasks(tasks: list[tuple], num_jobs: int) -> Iterator[int]:
-    """Number of utterances of each finished task."""
-    if num_jobs <= 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # 13 times faster than many threads on matrices this small
-        try:
-            yield from (_compute_shard(*task) for task in tasks)
-        finally:
-            torch.set_num_threads(threads)
-        return
-    yield from run_in_processes(
-        _compute_shard, tasks, num_jobs, "features", torch.set_num_threads, (1,)
-    )
+def _audio_files(cuts: list[Any]) -> list[str]:
+    """Audio files of cuts that exist; a worker that does not see one must not leave it out."""
+    files = {s.source for cut in cuts for s in cut.recording.sources if s.type == "file"}
+    return sorted(path for path in files if os.path.exists(path))
 
 
-def _compute_shard(cuts: list[Any], folder: Path, name: str, num_mel_bins: int, pitch: bool) -> int:
+def _compute_shard(
+    cuts: list[Any], folder: Path, name: str, num_mel_bins: int, pitch: bool, store: bool
+) -> int:
     """Write one shard; returns its number of utterances, failed ones included."""
-    from lhotse import CutSet, Fbank, FbankConfig
+    from lhotse import CutSet
 
     rate = cuts[0].sampling_rate
-    config = FbankConfig(sampling_rate=rate, num_filters=num_mel_bins)
-    extractor = fbank_with_pitch(config) if pitch else Fbank(config)
-    done, failures = _store_features(cuts, extractor, folder / f"{name}.f16")
+    extractor = make_extractor(num_mel_bins, rate, pitch)
+    width = extractor.feature_dim(rate)
+    # Statistics of the values after rounding.
+    sums, squares = np.zeros(width), np.zeros(width)
+    done, failures = [], []
+    with _writer(folder / f"{name}.f16", store) as writer:
+        for cut in cuts:
+            found = _extract_features(cut, extractor, writer)
+            if isinstance(found, str):
+                failures.append([cut.id, found])
+                continue
+            if store:
+                found.features.storage_path = f"{folder.name}/{name}.f16"
+            done.append(found)
+            values = writer.last.astype(np.float64)
+            sums += values.sum(axis=0)
+            squares += (values**2).sum(axis=0)
     with atomic_path(folder / f"{name}.jsonl.gz") as temporary:
         CutSet.from_cuts(done).to_file(temporary)
-    width = extractor.feature_dim(rate)
-    sums, squares = np.zeros(width), np.zeros(width)
-    reader = HalfArchiveReader(folder / f"{name}.f16")
-    for cut in done:  # statistics of the stored values, not of the ones before rounding
-        values = reader.read(cut.features.storage_key).astype(np.float64)
-        sums += values.sum(axis=0)
-        squares += (values**2).sum(axis=0)
     write_json(
         folder / f"{name}.json",
         {
@@ -84,29 +97,30 @@ def _compute_shard(cuts: list[Any], folder: Path, name: str, num_mel_bins: int, 
     return len(cuts)
 
 
-def _store_features(
-    cuts: list[Any], extractor: Any, archive: Path
-) -> tuple[list[Any], list[list[str]]]:
-    """Write an archive; returns cuts with features, and ``[id, reason]`` of the others."""
+@contextlib.contextmanager
+def _writer(archive: Path, store: bool) -> Iterator[UnstoredWriter]:
+    """Writer of an archive, which is there at the end; without ``store``, of nothing."""
+    if not store:
+        yield UnstoredWriter()
+        return
+    with atomic_path(archive) as temporary, HalfArchiveWriter(temporary) as writer:
+        yield writer
+
+
+def _extract_features(cut: Any, extractor: Any, writer: UnstoredWriter) -> Any:
+    """Cut with features, or the reason (a string) why there are none."""
     from lhotse.utils import fastcopy
 
-    done, failures = [], []
-    with atomic_path(archive) as temporary, HalfArchiveWriter(temporary) as writer:
-        for cut in cuts:
-            if cut.duration < MIN_DURATION:
-                failures.append([cut.id, f"{cut.duration} s, shorter than {MIN_DURATION} s"])
-                continue
-            try:
-                # A valid header does not imply valid samples.
-                features = extractor.extract_from_samples_and_store(
-                    load_samples(cut), writer, cut.sampling_rate, cut.start, cut.channel
-                )
-            except (OSError, MemoryError):
-                raise  # a fault of the machine, not of the utterance
-            except Exception as error:
-                failures.append([cut.id, audio_reason(error)])
-                continue
-            features.recording_id = cut.recording_id
-            features.storage_path = f"{archive.parent.name}/{archive.name}"
-            done.append(fastcopy(cut, features=features))
-    return done, failures
+    if cut.duration < MIN_DURATION:
+        return f"{cut.duration} s, shorter than {MIN_DURATION} s"
+    try:
+        # A valid header does not imply valid samples.
+        features = extractor.extract_from_samples_and_store(
+            load_samples(cut), writer, cut.sampling_rate, cut.start, cut.channel
+        )
+    except (OSError, MemoryError):
+        raise  # a fault of the machine, not of the utterance
+    except Exception as error:
+        return audio_reason(error)
+    features.recording_id = cut.recording_id
+    return fastcopy(cut, features=features)

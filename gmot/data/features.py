@@ -25,6 +25,7 @@ from gmot.common import (
     atomic_path,
     empty_folder,
     fingerprint,
+    holds_json,
     read_json,
     write_json,
     write_lines,
@@ -36,13 +37,14 @@ from gmot.data.manifests import manifest_path, read_manifest
 
 log = logging.getLogger(__name__)
 
+MARKER = "source.json"  # in a folder of shards: what they are made from
 FORMAT = 2  # increment it when the same input gives other files
 MIN_STD = 1e-3  # of a constant bin
 SHARD_SIZE, MAX_SHARDS = 250, 100
 
 
 def load_cuts(fbank_dir: PathLike, prefix: str, split: str) -> list[Any]:
-    """lhotse cuts of a split, with features that can be loaded, without recordings.
+    """lhotse cuts of a split, with stored features and no recordings, or the other way round.
 
     Feature files are found relative to ``fbank_dir``, so the folder may be moved.
 
@@ -58,8 +60,9 @@ def load_cuts(fbank_dir: PathLike, prefix: str, split: str) -> list[Any]:
 
     def load(record: dict[str, Any]) -> Any:
         cut = deserialize_item(record)
-        cut.features.storage_path = find(cut.features.storage_path)
-        cut.recording = None
+        if cut.features.storage_type != archive.NOT_STORED:
+            cut.features.storage_path = find(cut.features.storage_path)
+            cut.recording = None
         return cut
 
     archive.register()
@@ -97,6 +100,8 @@ def compute_fbank(
     num_jobs: int = 1,
     write_cmvn: bool = False,
     pitch: bool = False,
+    store: bool = True,
+    executor: str | None = None,
 ) -> int:
     """Compute and store the features of a split; returns the number of cuts.
 
@@ -108,21 +113,28 @@ def compute_fbank(
       num_jobs: processes of one thread each.
       write_cmvn: also write ``<prefix>_cmvn.json``, mean and standard deviation over all frames.
       pitch: append three pitch features (:mod:`gmot.data.pitch`).
+      store: store the features; else only cuts and statistics, and loading computes them
+        (:mod:`gmot.data.on_the_fly`).
+      executor: address of a Dask scheduler, instead of local processes.
 
     Raises:
-      GmotError: a manifest is missing, or no utterance can be read.
+      GmotError: a manifest is missing, no utterance can be read, or a process was lost.
     """
     folder = Path(fbank_dir) / f"{prefix}_feats_{split}"
     product = manifest_path(fbank_dir, prefix, "cuts", split)
-    options = (num_mel_bins, speeds, *(["kaldi-pitch"] if pitch else []))
+    options = [num_mel_bins, speeds, *(["kaldi-pitch"] if pitch else [])]
+    options += [] if store else ["not stored"]
     source = {"made_from": _fingerprint(manifest_dir, prefix, split, *options)}
-    summaries = _reuse(folder, product, source)
+    summaries = _reuse(folder, product, source, store)
     if summaries is None:
         shards = _make_shards(_make_cuts(manifest_dir, prefix, split, speeds))
-        missing = {name: cuts for name, cuts in shards.items() if not _is_complete(folder, name)}
+        missing = {
+            name: cuts for name, cuts in shards.items() if not _is_complete(folder, name, store)
+        }
         if len(missing) < len(shards):
             log.info("%s: %d of %d shards exist", split, len(shards) - len(missing), len(shards))
-        extract(missing, split, folder, num_mel_bins, pitch, num_jobs)
+        marker = folder / MARKER
+        extract(missing, split, folder, num_mel_bins, pitch, marker, num_jobs, executor, store)
         summaries = [read_json(folder / f"{name}.json") for name in shards]
         _merge(summaries, list(shards), folder, product)
     _report_failures(summaries, Path(fbank_dir) / f"{prefix}_excluded_{split}.txt", split)
@@ -145,13 +157,13 @@ def _fingerprint(manifest_dir: PathLike, prefix: str, split: str, *options: Any)
     return fingerprint(FORMAT, *map(repr, (*options, *recordings, *supervisions, *states)))
 
 
-def _reuse(folder: Path, product: Path, source: dict[str, str]) -> list[dict] | None:
+def _reuse(folder: Path, product: Path, source: dict[str, str], store: bool) -> list[dict] | None:
     """Summaries of finished features of the same source; None if there is something to compute."""
-    marker = folder / "source.json"
-    same = marker.is_file() and read_json(marker) == source
+    marker = folder / MARKER
+    same = holds_json(marker, source)
     if same:
         names = sorted(path.stem for path in folder.glob("shard-*.json"))
-        if all(_is_complete(folder, name) for name in names):
+        if all(_is_complete(folder, name, store) for name in names):
             summaries = [read_json(folder / f"{name}.json") for name in names]
             if _num_lines(product) == sum(summary["num_cuts"] for summary in summaries):
                 return summaries
@@ -188,13 +200,13 @@ def _make_shards(cuts: list[Any]) -> dict[str, list[Any]]:
     return {f"shard-{i:03d}": cuts[start : start + size] for i, start in enumerate(starts)}
 
 
-def _is_complete(folder: Path, name: str) -> bool:
+def _is_complete(folder: Path, name: str, store: bool) -> bool:
     """Whether the files of a shard agree with its summary, and its features are finite."""
     try:
         summary = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         size = summary["num_frames"] * len(summary["sum"]) * archive.DTYPE.itemsize
         return (
-            (folder / f"{name}.f16").stat().st_size == size
+            (not store or (folder / f"{name}.f16").stat().st_size == size)
             and _num_lines(folder / f"{name}.jsonl.gz") == summary["num_cuts"]
             and bool(np.isfinite(summary["sum"] + summary["sum_of_squares"]).all())
         )

@@ -56,9 +56,21 @@ def read_manifest(
     Raises:
       GmotError: the manifest is missing, broken or empty.
     """
-    stage, keys = KINDS[kind]
+    stage, _ = KINDS[kind]
     path = manifest_path(folder, prefix, kind, split)
     require_file(path, f"{kind} of '{split}'", f"Run the {stage} stage first.")
+    return read_records(path, kind, make)
+
+
+def read_records(
+    path: Path, kind: str, make: Callable[[dict[str, Any]], Any] = lambda record: record
+) -> list[Any]:
+    """Records of a manifest file, or what ``make`` makes of each.
+
+    Raises:
+      GmotError: the file is broken or empty.
+    """
+    stage, keys = KINDS[kind]
     items: list[Any] = []
     try:
         with gzip.open(path, "rt", encoding="utf-8") as lines:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gmot.common import GmotError, PathLike
-from gmot.data.archive import DTYPE, HalfArchiveReader, parse_key
+from gmot.data.archive import DTYPE, NOT_STORED, HalfArchiveReader, parse_key
 from gmot.data.features import load_cuts
 from gmot.data.manifests import manifest_path
 from gmot.data.pitch import NUM_PITCH
@@ -140,9 +140,19 @@ def _problems(cut: Any, sampling_rate: int, num_features: int) -> Iterator[str]:
     if cut.num_frames < 1 or abs(features.duration - cut.duration) > TOLERANCE + 0.01:
         yield f"features of {features.duration} s for {cut.duration} s of speech"
     path = Path(features.storage_path)
-    if not path.exists():
+    if features.storage_type == NOT_STORED:
+        yield from _recording_problems(cut)
+    elif not path.exists():
         yield f"no features: {path} does not exist"
     elif features.storage_type == HalfArchiveReader.name:
         offset, frames, bins = parse_key(features.storage_key)
         if (offset + frames * bins) * DTYPE.itemsize > path.stat().st_size:
             yield f"features beyond the end of {path}"
+
+
+def _recording_problems(cut: Any) -> Iterator[str]:
+    for source in cut.recording.sources if cut.has_recording else []:
+        if source.type == "file" and not Path(source.source).is_file():
+            yield f"no audio: {source.source} does not exist"
+    if not cut.has_recording:
+        yield "neither features nor a recording"

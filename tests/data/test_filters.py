@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from gmot.common import GmotError
-from gmot.data.features import load_cuts
-from gmot.data.filters import ctc_feasible, filter_cuts, required_frames
+from gmot.data.cuts import read_cuts
+from gmot.data.dataset import LabelTable, required_frames
+from gmot.data.filters import select_cuts
 
 
 def test_feasible_is_where_torchs_ctc_loss_is_finite():
@@ -21,11 +22,11 @@ def test_feasible_is_where_torchs_ctc_loss_is_finite():
             torch.tensor([frames]),
             torch.tensor([len(ids)]),
         )
-        assert ctc_feasible(frames, ids) == bool(torch.isfinite(loss))
-        verdicts.append(ctc_feasible(frames, ids))
+        verdicts.append(frames >= required_frames(ids))
+        assert verdicts[-1] == bool(torch.isfinite(loss))
     assert 50 < sum(verdicts) < 250
     assert required_frames([5, 5, 5, 2]) == 6
-    assert not ctc_feasible(0, [])
+    assert required_frames([]) == 1
 
 
 def output_length(frames):
@@ -33,14 +34,14 @@ def output_length(frames):
 
 
 def test_the_report_names_each_with_its_reason(fbank, tmp_path, caplog):
-    cuts = load_cuts(fbank, "toy", "dev")  # 0.7, 1.0 and 0.5 s: 16, 24 and 11 output frames
+    cuts = read_cuts(fbank, "toy", "dev")  # 0.7, 1.0 and 0.5 s: 16, 24 and 11 output frames
     report = tmp_path / "exp" / "left_out.txt"
 
     def tokenize(text):  # 12 tokens of 6 characters (19 frames with repetitions), 8 of 4 (12)
         return [ord(c) for c in text if c != " " for _ in range(2)]
 
-    kept = filter_cuts(cuts, output_length, tokenize, report)
-    assert [cut.id for cut in kept] == ["d001"]
+    kept = select_cuts(cuts, output_length, LabelTable(cuts.texts, tokenize), report)
+    assert [cuts[row].id for row in kept] == ["d001"]
     header, *lines = report.read_text().splitlines()
     assert header.startswith("# id\tseconds\tframes")
     assert lines == [
@@ -51,15 +52,16 @@ def test_the_report_names_each_with_its_reason(fbank, tmp_path, caplog):
 
 
 def test_durations_and_nothing_left(fbank, tmp_path):
-    cuts = load_cuts(fbank, "toy", "dev")
+    cuts = read_cuts(fbank, "toy", "dev")
     report = tmp_path / "report.txt"
-    options = {"output_length": output_length, "tokenize": list, "report": report}
-    assert len(filter_cuts(cuts, **options)) == 3
+    labels = LabelTable(cuts.texts, lambda text: [*map(ord, text)])
+    options = {"output_length": output_length, "labels": labels, "report": report}
+    assert len(select_cuts(cuts, **options)) == 3
     assert len(report.read_text().splitlines()) == 1  # an earlier report does not stay
-    kept = filter_cuts(cuts, min_duration=0.6, max_duration=0.9, **options)
-    assert [cut.id for cut in kept] == ["d000"]
+    kept = select_cuts(cuts, min_duration=0.6, max_duration=0.9, **options)
+    assert [cuts[row].id for row in kept] == ["d000"]
     assert "shorter than 0.6 s" in report.read_text() and "longer than 0.9" in report.read_text()
     with pytest.raises(GmotError, match="all 3.*d000"):
-        filter_cuts(cuts, min_duration=5, **options)
+        select_cuts(cuts, min_duration=5, **options)
     with pytest.raises(GmotError, match="no tokens"):
-        filter_cuts(cuts, output_length, lambda text: [])
+        select_cuts(cuts, output_length, LabelTable(cuts.texts, lambda text: []))
