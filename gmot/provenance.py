@@ -93,6 +93,7 @@ def describe_run(args: argparse.Namespace) -> dict[str, Any]:
 def add_run(exp_dir: PathLike, run: dict, first_epoch: int, config: dict[str, Any]) -> None:
     """Append a run of :func:`describe_run`, which trains from ``first_epoch`` (from 1) on.
 
+    ``run`` may hold ``first_update`` of that epoch (from 1), and ``changes`` of the configuration.
     ``config.json`` holds ``runs``, oldest first, and the ``config`` of the training. Raises
     GmotError if it holds something else.
     """
@@ -108,9 +109,14 @@ def runs_behind(exp_dir: PathLike, epoch: int) -> list[dict[str, Any]]:
     """
     found: list[dict[str, Any]] = []
     for run in _runs(exp_dir):
-        found = [*(r for r in found if r["first_epoch"] < run["first_epoch"]), run]
+        found = [*(r for r in found if _first(r) < _first(run)), run]
     behind = [r for r in found if r["first_epoch"] <= epoch]
     return [{k: v for k, v in run.items() if k != "arguments"} for run in behind]
+
+
+def _first(run: dict[str, Any]) -> tuple[int, int]:
+    """First epoch and update of a run, from 1."""
+    return run["first_epoch"], run.get("first_update", 1)
 
 
 def training_runs(training: dict[str, Any] | None) -> list[dict[str, Any]]:

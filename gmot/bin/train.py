@@ -1,7 +1,9 @@
 """Train a Conformer-CTC, with or without knowledge transfer (stage 8).
 
-Resumes from the last checkpoint in --exp-dir. Epochs count from 1. Defaults are the papers' values
-where they give them; --config files fill options, and the command line wins over them:
+Resumes from the newest checkpoint in --exp-dir. After SIGTERM or SIGINT it saves its state and
+leaves with status 75. Several processes are started by torchrun. Epochs count from 1. Defaults are
+the papers' values where they give them; --config files fill options, and the command line wins over
+them:
 
   train.py --config shared/conf/paper.yaml --config egs/CORPUS/conf/gm_ot_setting5.yaml
   --transfer.alpha 0.03 --exp-dir exp/mine ...
@@ -39,6 +41,13 @@ def get_parser() -> ArgumentParser:
         "--init-lang-dir",
         metavar="DIR",
         help="lang folder of --init-from, if its tokens differ: outputs of common tokens are kept",
+    )
+    parser.add_argument(
+        "--resume",
+        default="auto",
+        metavar="auto|none|FILE.pt",
+        help="auto: from the newest readable checkpoint in --exp-dir, if there is one; none: begin "
+        "anew in a folder without checkpoints; or from this checkpoint",
     )
     parser.add_class_arguments(TransferConfig, "transfer")
     parser.add_class_arguments(ModelConfig, "model", skip=DERIVED)

@@ -139,12 +139,12 @@ def conditions(
       speakers: number of speakers; None if unknown.
       seeds: number of training seeds per experiment.
     """
-    whose = "unknown speakers" if speakers is None else _count(speakers, "speaker")
+    whose = "unknown speakers" if speakers is None else count(speakers, "speaker")
     fixed = []
     if unit == "speaker":
-        drawn = f"{whose} with their {_count(utterances, 'utterance')}"
+        drawn = f"{whose} with their {count(utterances, 'utterance')}"
     else:
-        drawn = f"{_count(utterances, 'utterance')} of {whose}"
+        drawn = f"{count(utterances, 'utterance')} of {whose}"
         fixed.append("this speaker" if speakers == 1 else "these speakers")
     pooled = [k for k in seeds if k > 1]
     if pooled:
@@ -155,5 +155,6 @@ def conditions(
     return f"resampling {drawn}" + (f"; conditional on {' and '.join(fixed)}" if fixed else "")
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """Number and noun, such as ``2 speakers``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

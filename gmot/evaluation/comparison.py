@@ -217,7 +217,7 @@ def find_recogs(
     first: dict[str, Any] | None = None
     for exp_dir in map(Path, exp_dirs):
         record = choose(exp_dir / "results.json", epoch, avg, split, method)[-1]
-        paths.append(recogs_path(exp_dir, method, split, record["epoch"], record["avg"]))
+        paths.append(recogs_path(exp_dir, record))
         seed, transfer = record.get("seed"), record.get("transfer") or {}
         if seed is not None and seed in seeds:
             raise GmotError(

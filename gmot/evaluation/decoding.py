@@ -38,7 +38,7 @@ def decode(args: argparse.Namespace) -> list[Record]:
     """
     device = choose_device(args.device, args.num_threads)
     decoder = make_decoder(args, device)
-    model, config = load_for_decoding(args.exp_dir, args.epoch, args.avg, device)
+    model, config = load_for_decoding(args.exp_dir, args.epoch, args.avg, device, args.average)
     _check_tokens(args, decoder, config)
     batches = DataConfig(args.max_duration, num_workers=args.num_workers)
     data = AsrDataModule(args.fbank_dir, args.prefix, batches)
@@ -126,7 +126,7 @@ def _check_features(data: AsrDataModule, split: str, expected: int, exp_dir: str
 
 def _speakers(data: AsrDataModule, split: str, unit: str) -> dict[str, str | None]:
     """Utterance -> speaker; GmotError if missing for resampling by speaker."""
-    speakers = {cut.id: cut.supervisions[0].speaker for cut in data.cuts(split)}
+    speakers = {cut.id: cut.speaker for cut in data.cuts(split)}
     if unit == "speaker":
         remedy = "Add utt2spk to the corpus and make the manifests again, or use --unit utterance."
         origin = f"split '{split}' of {data.fbank_dir}"
@@ -140,7 +140,7 @@ def _utterances(data: AsrDataModule, split: str) -> str | None:
         cuts = data.cuts(split)
     except GmotError:
         return None
-    return fingerprint(*(f"{cut.id} {cut.supervisions[0].text}" for cut in cuts))
+    return fingerprint(*(f"{cut.id} {cut.text}" for cut in cuts))
 
 
 def _provenance(args: argparse.Namespace, config: Mapping[str, Any], device: Any) -> Record:
@@ -148,7 +148,7 @@ def _provenance(args: argparse.Namespace, config: Mapping[str, Any], device: Any
     cuda = device.type == "cuda"
     cpu = f"{device.type}, {torch.get_num_threads()} threads"
     return {
-        **{name: config[name] for name in ("epoch", "avg", "transfer", "teacher_layer")},
+        **{name: config[name] for name in ("epoch", "avg", "average", "transfer", "teacher_layer")},
         "seed": config["training"]["seed"],
         "command": command(),
         "environment": environment(),
@@ -204,7 +204,7 @@ def _score(
     }
     if homophones is not None:
         numbers["homophone_sub"] = sum(homophones.values())
-    path = files.recogs_path(args.exp_dir, method, split, record["epoch"], record["avg"])
+    path = files.recogs_path(args.exp_dir, record)
     files.write_recogs(path, decoded.refs, hyps, speakers)
     files.write_errs(path.with_name(path.name.replace("recogs", "errs", 1)), result, homophones)
     summary = path.with_name(path.name.replace("recogs", "cer-summary", 1))

@@ -166,19 +166,25 @@ def write_summary(path: PathLike, results: Mapping[str, Mapping[str, float]]) ->
     _write_lines(path, lines)
 
 
-def recogs_path(exp_dir: PathLike, method: str, split: str, epoch: int, avg: int) -> Path:
-    """Path of the recogs file of a result."""
-    return Path(exp_dir) / method / f"recogs-{split}-epoch-{epoch}-avg-{avg}.txt"
+def recogs_path(exp_dir: PathLike, record: Mapping[str, Any]) -> Path:
+    """Path of the recogs file of a record."""
+    kind = record.get("average", "last")
+    name = f"recogs-{record['split']}-epoch-{record['epoch']}-avg-{record['avg']}"
+    return Path(exp_dir) / record["method"] / f"{name}{'' if kind == 'last' else f'-{kind}'}.txt"
 
 
-RECORD_KEYS = ("split", "method", "epoch", "avg")
+RECORD_KEYS = ("split", "method", "epoch", "avg")  # and average, if other than "last"
+
+
+def _key(record: Mapping[str, Any]) -> tuple:
+    return (*(record[k] for k in RECORD_KEYS), record.get("average", "last"))
 
 
 def update_results(path: PathLike, records: Sequence[dict[str, Any]]) -> None:
     """Append records to ``results.json``.
 
-    They replace records with the same :data:`RECORD_KEYS`. Records of another training (other
-    first run) are removed, since the experiment folder was trained again.
+    They replace records with the same :data:`RECORD_KEYS` and ``average``. Records of another
+    training (other first run) are removed, since the experiment folder was trained again.
 
     Raises:
       GmotError: the existing file is not a list of records.
@@ -190,7 +196,7 @@ def update_results(path: PathLike, records: Sequence[dict[str, Any]]) -> None:
         logging.info("%s: %d results of another training removed", path, len(known) - len(kept))
     merged: dict[tuple, dict[str, Any]] = {}
     for record in [*kept, *records]:
-        key = tuple(record[k] for k in RECORD_KEYS)
+        key = _key(record)
         merged.pop(key, None)  # a dictionary would keep the position of the old record
         merged[key] = record
     write_json(path, list(merged.values()))

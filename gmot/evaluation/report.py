@@ -1,6 +1,6 @@
 """Tables of measured results, and RESULTS.md, from results.json files."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,16 @@ from gmot.config import load_yaml
 from gmot.decode.methods import METHODS
 from gmot.evaluation.bootstrap import conditions
 from gmot.evaluation.files import read_results
+from gmot.evaluation.seeds import (
+    Chosen,
+    Record,
+    mean_and_spread,
+    pool_seeds,
+    seeds_of,
+    spread_lines,
+    unique,
+)
 from gmot.provenance import training_runs
-
-Record = dict[str, Any]
-Chosen = Mapping[str, Sequence[Record]]  # experiment -> records
 
 
 def summarize(
@@ -44,20 +50,25 @@ def summarize(
     for name, records in chosen.items():
         if unit == "speaker":
             _require_speaker_intervals(Path(exp_dir) / name / "results.json", records)
-    teachers = [f"{name} {teacher_of(records)}" for name, records in chosen.items()]
-    table = (
-        f"{results_table(chosen, unit)}\n\n{interval_lines(chosen, unit)}\n\n"
-        f"Teacher: {'; '.join(teachers)}."
-    )
+    pooled = pool_seeds(chosen)
+    teachers = [f"{name} {teacher_of(records)}" for name, records in pooled.items()]
+    notes = [*interval_lines(pooled, unit), *spread_lines(pooled)]
+    lines = [results_table(pooled, unit), "", *notes, "", f"Teacher: {'; '.join(teachers)}."]
+    table = "\n".join(lines)
+    seeds = ""
+    if len(pooled) < len(chosen):
+        lines = ["### Training seeds", "", results_table(chosen, unit), ""]
+        seeds = "\n".join([*lines, *interval_lines(chosen, unit), "", ""])
     details = "\n".join(describe(name, records) for name, records in chosen.items())
     with atomic_path(output) as temporary:
         temporary.write_text(
             f"# {title}\n\nWritten by `local/summarize_results.py`.\n\n## Measured\n\n"
-            "Character error rates in per cent with 95% bootstrap intervals.\n\n"
+            "Character error rates in per cent with 95% bootstrap intervals; of several training "
+            "seeds, mean ± standard deviation.\n\n"
             f"{table}\n\n## Speed\n\n"
             "Real-time factors (seconds per second of speech) over all splits; peak memory "
             "of all methods decoded together.\n\n"
-            f"{speed_table(chosen)}\n\n## Details\n\n{details}{quoted}",
+            f"{speed_table(pooled)}\n\n## Details\n\n{seeds}{details}{quoted}",
             encoding="utf-8",
         )
     return table
@@ -104,10 +115,11 @@ def choose(
     split: str | None = None,
     method: str | None = None,
 ) -> list[Record]:
-    """Records of one (epoch, avg): the one decoded last among those requested (None: any).
+    """Records of one (epoch, avg, average): the one decoded last among those requested.
 
     Args:
       path: ``results.json``.
+      epoch, avg, split, method: None: any.
     Raises:
       GmotError: missing experiment or results.
     """
@@ -124,14 +136,28 @@ def choose(
     if not records:
         found = sorted({f"{r['split']} by {r['method']}" for r in everything})
         raise GmotError(f"{path}: no results of {split} by {method}; found: {', '.join(found)}.")
-    decoded = [(r["epoch"], r["avg"]) for r in records]  # sorted by time
-    fitting = [(e, a) for e, a in decoded if epoch in (None, e) and avg in (None, a)]
+    decoded = [_weights(r) for r in records]  # sorted by time
+    fitting = [key for key in decoded if epoch in (None, key[0]) and avg in (None, key[1])]
     if not fitting:
         raise GmotError(
-            f"{path}: no results of --epoch {epoch} --avg {avg}; found (epoch, avg): "
+            f"{path}: no results of --epoch {epoch} --avg {avg}; found (epoch, avg, average): "
             f"{sorted(set(decoded))}."
         )
-    return [r for r in records if (r["epoch"], r["avg"]) == fitting[-1]]
+    return [r for r in records if _weights(r) == fitting[-1]]
+
+
+def _weights(record: Record) -> tuple[int, int, str]:
+    return record["epoch"], record["avg"], record.get("average", "last")
+
+
+def averaged(record: Record) -> str:
+    """Weights of a result in words."""
+    epoch, avg, average = _weights(record)
+    if average == "ema":
+        return f"running average of the weights at epoch {epoch}"
+    if average == "best":
+        return f"{avg} epochs of lowest dev loss up to {epoch} averaged"
+    return f"epochs {epoch - avg + 1} to {epoch} averaged"
 
 
 def _require_speaker_intervals(path: Path, records: Sequence[Record]) -> None:
@@ -144,16 +170,17 @@ def _require_speaker_intervals(path: Path, records: Sequence[Record]) -> None:
             )
 
 
-def interval_lines(chosen: Chosen, unit: str) -> str:
+def interval_lines(chosen: Chosen, unit: str) -> list[str]:
     """One line per split: what its intervals resample and what they are conditional on."""
     found = [
         (r["split"], conditions(unit, r["num_utterances"], r.get("num_speakers")))
         for records in chosen.values()
+        if len(seeds_of(records)) < 2
         for r in records
     ]
     splits = [split for split, _ in found]
     ordered = sorted(unique(found), key=lambda line: splits.index(line[0]))
-    return "\n".join(f"- 95% intervals of {split}: {text}" for split, text in ordered)
+    return [f"- 95% intervals of {split}: {text}" for split, text in ordered]
 
 
 def _by_method(chosen: Chosen) -> Iterable[tuple[str, str, list[Record]]]:
@@ -165,15 +192,27 @@ def _by_method(chosen: Chosen) -> Iterable[tuple[str, str, list[Record]]]:
                 yield method, name, found
 
 
+def method_rank(record: Record) -> int:
+    """Position of a record's method in tables: the simplest is 0."""
+    names = list(METHODS)
+    return names.index(record["method"]) if record["method"] in METHODS else len(names)
+
+
 def results_table(chosen: Chosen, unit: str = "utterance") -> str:
-    """One row per method and experiment, one column per split."""
+    """One row per method and experiment, one column per split.
+
+    Error rates have an interval, or with several training seeds a spread.
+    """
     splits = unique(r["split"] for records in chosen.values() for r in records)
     rows = [["decoding", "experiment", *splits]]
     for method, name, records in _by_method(chosen):
-        cells = {}
-        for r in records:
-            low, high = r["intervals"][unit]
-            cells[r["split"]] = f"{r['cer']:.2f} ({low:.2f} .. {high:.2f})"
+        seeds, cells = len(seeds_of(records)), {}
+        for split in unique(r["split"] for r in records):
+            found = [r for r in records if r["split"] == split]
+            low, high = found[0]["intervals"][unit]
+            one = f"{found[0]['cer']:.2f} ({low:.2f} .. {high:.2f})"
+            cells[split] = mean_and_spread(found) if seeds > 1 else one
+        name += f" ({seeds} seeds)" if seeds > 1 else ""
         rows.append([method, name, *(cells.get(split, "-") for split in splits)])
     return markdown_table(rows)
 
@@ -203,8 +242,7 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 def describe(name: str, records: Sequence[Record]) -> str:
     """Provenance, counts and costs of the results of an experiment."""
-    epoch, avg = records[0]["epoch"], records[0]["avg"]
-    lines = [f"### {name}", "", f"- epochs {epoch - avg + 1} to {epoch} averaged"]
+    lines = [f"### {name}", "", f"- {averaged(records[0])}"]
     for run in training_runs(records[0].get("training")):
         first, date = run.get("first_epoch", 1), run.get("date")
         since = (f" from epoch {first}" if first > 1 else "") + (f", {date}" if date else "")
@@ -254,11 +292,6 @@ def _search(record: Record) -> str:
     if record.get("num_pruned"):
         texts.append(f"{record['num_pruned']} lattices pruned")
     return "".join(f"; {text}" for text in texts)
-
-
-def unique(values: Iterable[Any]) -> list[Any]:
-    """Distinct values other than None, in order."""
-    return [value for value in dict.fromkeys(values) if value is not None]
 
 
 def versions(environment: Any) -> str | None:

@@ -92,10 +92,7 @@ def score(
             f"references: {sorted(refs.keys() - hyps.keys())[:3]}, only in the hypotheses: "
             f"{sorted(hyps.keys() - refs.keys())[:3]}. Decode and score the same split."
         )
-    alignments = {
-        name: kaldialign.align(characters(refs[name]), characters(hyps[name]), GAP)
-        for name in sorted(refs)
-    }
+    alignments = align(refs, hyps)
     counts = _counts(alignments)
     if not counts[:, 3].sum():
         raise GmotError(
@@ -125,6 +122,14 @@ def score(
         num_empty=sum(not characters(hyps[n]) and bool(characters(refs[n])) for n in refs),
         alignments=alignments,
     )
+
+
+def align(refs: Mapping[str, str], hyps: Mapping[str, str]) -> dict[str, list[Pair]]:
+    """Alignments of the characters of hypotheses with those of references, by utterance."""
+    return {
+        name: kaldialign.align(characters(refs[name]), characters(hyps[name]), GAP)
+        for name in sorted(refs)
+    }
 
 
 def _counts(alignments: Mapping[str, Sequence[Pair]]) -> np.ndarray:

@@ -1,25 +1,29 @@
-"""Checkpoints: atomic writes, initial weights, averages.
+"""Checkpoints: atomic writes, the newest readable one, initial weights, averages.
 
-``epoch-N.pt`` holds the state after epoch N (from 1): model, ``transfer`` (modules of the
-objective, dropped at inference), optimizer, random generators and the nested configuration:
-tensors, numbers and strings only, so that any torch loads it.
+``epoch-N.pt`` holds the state after epoch N (from 1), ``step-N.pt`` that after update N within an
+epoch: model, ``transfer`` (modules of the objective, dropped at inference), ``ema`` (running
+average of the model), optimizer, position and the nested configuration: tensors, numbers and
+strings only, so that any torch loads it.
 """
 
 import logging
+import pickle
 import re
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from gmot.common import GmotError, PathLike, atomic_path, fingerprint
+from gmot.common import GmotError, PathLike, fingerprint, save_tensors
 from gmot.config import differences, from_dict
 from gmot.model.config import ModelConfig
 from gmot.model.ctc_model import CtcModel
 from gmot.text.tokens import TokenTable
 
-BEST = "best-valid-loss.pt"
+Average = Literal["last", "best", "ema"]
+KEEP_STEPS = 2  # checkpoints within an epoch
 # Parts of the configuration that make weights comparable.
 _IDENTITY = ("model", "transfer", "tokens", "teacher")
 
@@ -28,34 +32,120 @@ def epoch_path(exp_dir: PathLike, epoch: int) -> Path:
     return Path(exp_dir) / f"epoch-{epoch}.pt"
 
 
+def step_path(exp_dir: PathLike, step: int) -> Path:
+    return Path(exp_dir) / f"step-{step}.pt"
+
+
 def epochs_in(exp_dir: PathLike) -> list[int]:
     """Epochs that have a checkpoint, ascending."""
-    found = (re.fullmatch(r"epoch-(\d+)\.pt", p.name) for p in Path(exp_dir).glob("epoch-*.pt"))
+    return _numbers(exp_dir, "epoch")
+
+
+def steps_in(exp_dir: PathLike) -> list[int]:
+    """Steps that have a checkpoint, ascending: those of an unfinished epoch."""
+    return _numbers(exp_dir, "step")
+
+
+def _numbers(exp_dir: PathLike, kind: str) -> list[int]:
+    found = (re.fullmatch(rf"{kind}-(\d+)\.pt", p.name) for p in Path(exp_dir).glob(f"{kind}-*.pt"))
     return sorted(int(match.group(1)) for match in found if match)
 
 
 def save_checkpoint(path: PathLike, state: dict[str, Any]) -> None:
-    """``torch.save`` to a temporary name, then rename."""
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    """Write a checkpoint to a temporary name, flush it to the disk, then rename it.
+
+    Raises:
+      GmotError: the disk is full or fails; what ``path`` held before is still there.
+    """
+    try:
+        save_tensors(path, state)
+    except OSError as error:
+        free = shutil.disk_usage(Path(path).parent).free
+        raise GmotError(
+            f"{path}: cannot be written ({error.strerror}; {free / 1e6:.0f} MB are free). Earlier "
+            "checkpoints are kept: free some space, and run the same command again to resume."
+        ) from None
 
 
 def read_checkpoint(path: PathLike) -> dict[str, Any]:
-    """Load one checkpoint to the CPU.
+    """Load one checkpoint to the CPU: tensors and plain containers, no other objects.
 
     Raises:
       GmotError: missing, broken, or not a checkpoint of gmot.
     """
     if not Path(path).is_file():
         raise GmotError(f"{path}: no such checkpoint. Train first, or name another epoch.")
+    # torch 1.13's weights_only cannot read numbers.
+    safe: dict[str, Any] = {"weights_only": True}
+    if torch.__version__.startswith("1."):
+        safe = {"pickle_module": _PlainPickle}
     try:
-        # torch 1.13 cannot read numbers with weights_only, torch 2.6 does so by default.
-        state = torch.load(path, map_location="cpu")
+        state = torch.load(path, map_location="cpu", **safe)
     except Exception as error:  # torch raises many kinds
-        raise GmotError(f"{path}: not a readable checkpoint ({error}). Delete it.") from None
+        text = str(error).strip().splitlines() or [type(error).__name__]
+        raise GmotError(f"{path}: not a readable checkpoint ({text[0]}). Delete it.") from None
     if not isinstance(state, dict) or "model" not in state or "config" not in state:
         raise GmotError(f"{path}: not a checkpoint of gmot (no 'model' and 'config' in it).")
     return state
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Unpickler of tensors and plain containers."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        allowed = module == "torch" and (name.endswith("Storage") or name == "Size")
+        allowed |= (module, name) in {
+            ("torch._utils", "_rebuild_tensor_v2"),
+            ("torch._utils", "_rebuild_parameter"),
+            ("collections", "OrderedDict"),
+        }
+        if not allowed:
+            raise pickle.UnpicklingError(f"{module}.{name} in it is neither tensor nor container")
+        return super().find_class(module, name)
+
+
+class _PlainPickle:
+    """``pickle_module`` of torch.load."""
+
+    Unpickler = _PlainUnpickler
+    load = staticmethod(lambda file, **options: _PlainUnpickler(file, **options).load())
+
+
+def newest_checkpoint(exp_dir: PathLike) -> tuple[Path, dict[str, Any]] | None:
+    """The newest readable checkpoint of a training; None if there is none at all.
+
+    Checkpoints of an unfinished epoch are newer than those of epochs.
+
+    Raises:
+      GmotError: there are checkpoints, but none is readable.
+    """
+    paths = [step_path(exp_dir, step) for step in reversed(steps_in(exp_dir))]
+    paths += [epoch_path(exp_dir, epoch) for epoch in reversed(epochs_in(exp_dir))]
+    for path in paths:
+        try:
+            return path, read_checkpoint(path)
+        except GmotError as error:
+            logging.warning("%s The one before it is used.", error)
+    if paths:
+        raise GmotError(
+            f"{exp_dir}: none of its {len(paths)} checkpoints is readable. Delete them."
+        )
+    return None
+
+
+def remove_superseded(exp_dir: PathLike, keep_last: int, best: Iterable[int] = ()) -> None:
+    """After an epoch: delete all epochs but ``best`` and the last ``keep_last``, and all steps."""
+    epochs = epochs_in(exp_dir)
+    for epoch in set(epochs[:-keep_last]).difference(best):
+        epoch_path(exp_dir, epoch).unlink()
+    remove_steps(exp_dir, 0)
+
+
+def remove_steps(exp_dir: PathLike, keep: int = KEEP_STEPS) -> None:
+    """Delete the checkpoints of steps but the last ``keep``."""
+    steps = steps_in(exp_dir)
+    for step in steps[: len(steps) - keep]:
+        step_path(exp_dir, step).unlink()
 
 
 def _load(model: CtcModel, path: PathLike, weights: dict[str, torch.Tensor]) -> None:
@@ -139,15 +229,22 @@ def average_states(states: Iterable[dict[str, torch.Tensor]]) -> dict[str, torch
 
 
 def load_for_decoding(
-    exp_dir: PathLike, epoch: int | None = None, avg: int = 1, device: str = "cpu"
+    exp_dir: PathLike,
+    epoch: int | None = None,
+    avg: int = 1,
+    device: str = "cpu",
+    average: Average = "last",
 ) -> tuple[CtcModel, dict[str, Any]]:
-    """Model for decoding: mean of epochs ``epoch - avg + 1 ... epoch``.
+    """Model for decoding, averaged over checkpoints that are read one after the other.
 
     Args:
       epoch: last epoch to use; None: the last checkpoint.
-      avg: number of epochs; read one after the other, on the CPU.
+      avg: number of epochs; not of ``ema``.
+      average: ``last``: epochs ``epoch - avg + 1 ... epoch``; ``best``: the ``avg`` epochs up to
+        ``epoch`` of lowest dev loss; ``ema``: the running average of the weights at ``epoch``.
     Returns:
-      The model in evaluation mode, and the configuration of its training, ``epoch`` and ``avg``.
+      The model in evaluation mode, and the configuration of its training, ``epoch``, ``avg`` and
+      ``average``.
     Raises:
       GmotError: a checkpoint is missing or belongs to another training.
     """
@@ -155,7 +252,9 @@ def load_for_decoding(
     if not found:
         raise GmotError(f"{exp_dir}: no epoch-N.pt in it. Train first (stage 8).")
     epoch = found[-1] if epoch is None else epoch
-    wanted = list(range(epoch - avg + 1, epoch + 1))
+    wanted = _best(exp_dir, found, epoch, avg) if average == "best" else None
+    if wanted is None:
+        wanted = list(range(epoch - (1 if average == "ema" else avg) + 1, epoch + 1))
     absent = [n for n in wanted if n not in found]
     if absent:
         raise GmotError(
@@ -168,16 +267,40 @@ def load_for_decoding(
         state = read_checkpoint(path)
         config.update(config or state["config"])
         one, other = ({k: c.get(k) for k in _IDENTITY} for c in (state["config"], config))
-        found = differences(one, other)
-        if found:
+        different = differences(one, other)
+        if different:
             raise GmotError(
-                f"{path}: another training than epoch {epoch} ({'; '.join(found)}). Lower --avg."
+                f"{path}: another training than epoch {epoch} ({'; '.join(different)}). "
+                "Lower --avg."
             )
-        return state["model"]
+        if average != "ema":
+            return state["model"]
+        if not state.get("ema"):
+            raise GmotError(f"{path}: no running average in it (training.ema_decay 0).")
+        return state["ema"]
 
     averaged = average_states(weights(epoch_path(exp_dir, n)) for n in reversed(wanted))
-    config.update(epoch=epoch, avg=avg)
+    config.update(epoch=epoch, avg=len(wanted), average=average)
     model = CtcModel(from_dict(ModelConfig, config["model"], "model."))
     model.load_state_dict(averaged)
-    logging.info("%s: epochs %d to %d averaged", exp_dir, wanted[0], wanted[-1])
+    names = ", ".join(map(str, wanted))
+    what = "running average of epoch" if average == "ema" else "average of epochs"
+    logging.info("%s: %s %s", exp_dir, what, names)
     return model.to(device).eval(), config
+
+
+def _best(exp_dir: PathLike, found: list[int], epoch: int, avg: int) -> list[int]:
+    """The ``avg`` epochs up to ``epoch`` of lowest dev loss, ascending."""
+    losses = read_checkpoint(epoch_path(exp_dir, found[-1])).get("dev_losses", {})
+    ranked = best_epochs({n: losses[str(n)] for n in found if n <= epoch and str(n) in losses}, avg)
+    if len(ranked) < avg:
+        raise GmotError(
+            f"{exp_dir}: {len(ranked)} checkpoints with a dev loss up to epoch {epoch}, --avg asks "
+            f"for {avg}. Lower --avg, or train with a larger training.keep_best."
+        )
+    return sorted(ranked)
+
+
+def best_epochs(losses: dict[int, float], count: int) -> list[int]:
+    """The ``count`` epochs of lowest loss, best first."""
+    return sorted(losses, key=lambda n: (losses[n], n))[:count]

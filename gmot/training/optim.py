@@ -6,10 +6,13 @@ second beta of 0.98 (Vaswani et al., 2017; torch's default is 0.999), and the ba
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+_TORCH = tuple(map(int, torch.__version__.split(".")[:2]))
 
 
 def learning_rate(
@@ -30,8 +33,36 @@ def learning_rate(
     return base_lr * warmup * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], weight_decay: float) -> torch.optim.AdamW:
-    """AdamW, the papers' Adam when ``weight_decay`` is 0; its rate is set before every step."""
+def make_optimizer(parameters: Sequence[nn.Parameter], weight_decay: float) -> torch.optim.AdamW:
+    """AdamW, the papers' Adam when ``weight_decay`` is 0; its rate is set before every step.
+
+    Fused where torch has it, else by foreach.
+    """
+    kind = {"fused": True} if fuses(parameters[0].device) else {"foreach": True}
     return torch.optim.AdamW(
-        parameters, lr=0.0, betas=(0.9, 0.98), weight_decay=weight_decay, foreach=True
+        parameters, lr=0.0, betas=(0.9, 0.98), weight_decay=weight_decay, **kind
     )
+
+
+def fuses(device: torch.device) -> bool:
+    """Whether torch has a fused AdamW: on GPUs since 2.0, on CPUs since 2.4."""
+    return ((2, 0) if device.type == "cuda" else (2, 4)) <= _TORCH
+
+
+def guarded_step(optimizer: torch.optim.AdamW, finite: Tensor) -> None:
+    """Step of the optimizer, unless ``finite`` (a bool without dimensions) is false.
+
+    A fused optimizer decides it on the device, as with torch's GradScaler; others wait for it.
+    """
+    if optimizer.defaults.get("fused"):
+        optimizer.grad_scale, optimizer.found_inf = None, (~finite).float()
+        optimizer.step()
+    elif bool(finite):
+        optimizer.step()
+
+
+def make_scaler(enabled: bool) -> Any:
+    """torch's GradScaler, for fp16 on a GPU."""
+    if hasattr(torch.amp, "GradScaler"):
+        return torch.amp.GradScaler("cuda", enabled=enabled)
+    return torch.cuda.amp.GradScaler(enabled=enabled)

@@ -5,6 +5,7 @@ import datetime
 import json
 import logging
 import random
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,11 @@ from gmot.model.subsampling import output_length
 from gmot.provenance import add_run, choose_device, describe_run
 from gmot.teacher import FeatureStore, TeacherTokenizer, load_config
 from gmot.text.tokens import TokenTable
+from gmot.training.config import TrainingConfig
+from gmot.training.distributed import Process
+from gmot.training.guards import dry_run, exclusive
 from gmot.training.labels import Labels
+from gmot.training.loss import LossModule
 from gmot.training.trainer import Trainer
 
 
@@ -40,26 +45,52 @@ class Inputs:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train with the options of ``local/train.py``, or resume from the last checkpoint."""
+    """Train with the options of ``local/train.py``, or resume from a checkpoint.
+
+    Raises:
+      GmotError: an input is missing, does not fit the others or the checkpoint, or another training
+        uses the folder.
+      SystemExit: with status 75, when a signal has asked to stop.
+    """
+    process = Process.from_environment()
     stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
     exp_dir = Path(args.exp_dir)
-    setup_logging(log_file=exp_dir / "log" / f"log-train-{stamp}")
-    inputs = read_inputs(args)
-    device = prepare_process(args.device, args.num_threads, args.training.seed)
-    trainer = make_trainer(args, inputs, device)
+    rank = f"-rank{process.rank}" if process.is_distributed else ""
+    setup_logging(log_file=exp_dir / "log" / f"log-train-{stamp}{rank}")
+    if not process.is_main:
+        logging.getLogger().setLevel(logging.WARNING)
+    name = process.device_name(args.device)
+    device = prepare_process(name, args.num_threads, args.training.seed)
+    process.connect(device)
+    try:
+        with exclusive(exp_dir) if process.is_main else nullcontext():
+            _train(args, process, device)
+    finally:
+        process.disconnect()
+
+
+def _train(args: argparse.Namespace, process: Process, device: torch.device) -> None:
+    exp_dir = Path(args.exp_dir)
+    trainer = make_trainer(args, read_inputs(args, process), device, process)
     run = describe_run(args)
     for name in ("command", "arguments", "environment"):
         logging.info("%s: %s", name, json.dumps(run[name], ensure_ascii=False))
+    model, objective = trainer.module.model, trainer.module.objective
     logging.info(
         "%.2f M parameters, of them %.2f M in the adapter; %.2f M more in the transfer objective, "
         "dropped at inference",
-        *(_millions(part) for part in (trainer.model, trainer.model.adapter, trainer.objective)),
+        *(_millions(part) for part in (model, model.adapter, objective)),
     )
-    trainer.resume()
-    if trainer.epoch < args.training.num_epochs:
-        add_run(exp_dir, run, trainer.epoch + 1, trainer.config)
+    changes = trainer.resume(args.resume)
+    position = trainer.position
+    if position.epoch < args.training.num_epochs:
+        largest = trainer.train_loader.largest_batches()
+        dry_run(trainer.updater, largest, args.data.max_duration)
+        if process.is_main:
+            run.update(first_update=position.update + 1, changes=changes)
+            add_run(exp_dir, run, position.epoch + 1, trainer.config)
         trainer.train()
-    logging.info("%s: trained to epoch %d", exp_dir, trainer.epoch)
+    logging.info("%s: trained to epoch %d", exp_dir, position.epoch)
 
 
 def prepare_process(device: str, num_threads: int, seed: int) -> torch.device:
@@ -74,25 +105,32 @@ def prepare_process(device: str, num_threads: int, seed: int) -> torch.device:
     return found
 
 
-def read_inputs(args: argparse.Namespace) -> Inputs:
+def read_inputs(args: argparse.Namespace, process: Process | None = None) -> Inputs:
     """Read tokens, teacher's features and corpus of a training.
 
     Raises:
       GmotError: an input is missing or does not fit the others.
     """
+    process = process or Process()
     tokens = TokenTable.load(Path(args.lang_dir) / "tokens.txt")
     tokenizer = TeacherTokenizer(args.teacher)
     labels = Labels(tokens, tokenizer.tokenize)
     store = open_store(args, tokenizer) if args.transfer.learns_from_teacher else None
     mean, std = load_cmvn(args.fbank_dir, args.prefix)
-    data = AsrDataModule(args.fbank_dir, args.prefix, args.data, args.training.seed)
-    texts = [cut.supervisions[0].text for cut in data.cuts(args.train_split)]
+    place = (process.rank, process.world_size)
+    data = AsrDataModule(args.fbank_dir, args.prefix, args.data, args.training.seed, *place)
+    texts = data.texts(args.train_split)
     labels.add(texts, args.lang_dir)
     corpus = fingerprint(mean.tolist(), std.tolist(), *texts)
     return Inputs(data, (mean, std), labels, tokenizer, store, corpus)
 
 
-def make_trainer(args: argparse.Namespace, inputs: Inputs, device: torch.device) -> Trainer:
+def make_trainer(
+    args: argparse.Namespace,
+    inputs: Inputs,
+    device: torch.device,
+    process: Process | None = None,
+) -> Trainer:
     """Model, optimizer and data before the first step.
 
     Initial values come from torch's global generator (:func:`prepare_process`).
@@ -100,7 +138,7 @@ def make_trainer(args: argparse.Namespace, inputs: Inputs, device: torch.device)
     Raises:
       GmotError: nothing is left to train on, or ``--init-from`` does not fit.
     """
-    exp_dir, labels = Path(args.exp_dir), inputs.labels
+    exp_dir, labels, store = Path(args.exp_dir), inputs.labels, inputs.store
     shape = model_config(args, inputs)
     config = training_config(args, inputs, shape)
     model = CtcModel(shape, cmvn=inputs.cmvn)
@@ -109,19 +147,61 @@ def make_trainer(args: argparse.Namespace, inputs: Inputs, device: torch.device)
         its_tokens = TokenTable.load(Path(folder) / "tokens.txt") if folder else None
         config["started_from"] = start_from(model, path, labels.tokens, its_tokens)
         logging.info("weights from %s", path)
-    model.to(device)
+    precision = choose_precision(args.training, device)
+    if args.training.compile:
+        compile_encoder(model)
+    module = LossModule(model, args.transfer, precision).to(device)
     report = exp_dir / "excluded.txt"
+    teacher = store.rows if store is not None else None
+    dev_teacher = teacher
+    if store is not None and any(t not in store for t in inputs.data.texts(args.dev_split)):
+        logging.warning(
+            "%s: no features of the texts of '%s': its transfer losses and couplings are left out. "
+            "Run stage 7 again to have them.",
+            *(store.path, args.dev_split),
+        )
+        dev_teacher = None
     return Trainer(
-        model=model,
-        transfer=args.transfer,
+        module=module,
         training=args.training,
         config=config,
         labels=labels,
-        train_loader=inputs.data.train_dataloader(args.train_split, output_length, labels, report),
-        dev_loader=inputs.data.eval_dataloader(args.dev_split),
-        store=inputs.store,
+        train_loader=inputs.data.train_dataloader(
+            args.train_split, output_length, labels, teacher, report
+        ),
+        dev_loader=inputs.data.eval_dataloader(args.dev_split, labels, dev_teacher),
         exp_dir=exp_dir,
+        process=process or Process(),
     )
+
+
+def choose_precision(config: TrainingConfig, device: torch.device) -> torch.dtype | None:
+    """Type of autocast on a device, None: float32; sets the use of TF32.
+
+    Raises:
+      GmotError: the device does not have the precision.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
+    on_gpu = device.type == "cuda"
+    if config.precision == "fp16" and not on_gpu:
+        raise GmotError("training.precision fp16: needs a GPU. Use bf16 or float32 on a CPU.")
+    has_bf16 = on_gpu and torch.cuda.is_bf16_supported()
+    if config.precision == "bf16" and on_gpu and not has_bf16:
+        raise GmotError(f"training.precision bf16: {device} does not have it. Use fp16 or float32.")
+    if config.precision == "auto":
+        return torch.bfloat16 if has_bf16 else None
+    return {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
+
+
+def compile_encoder(model: CtcModel) -> None:
+    """Compile the encoder in place.
+
+    Raises:
+      GmotError: torch 1 has no compiler.
+    """
+    if not hasattr(model.encoder, "compile"):
+        raise GmotError(f"training.compile: needs torch 2.2 or newer, found {torch.__version__}.")
+    model.encoder.compile(dynamic=True)
 
 
 def model_config(args: argparse.Namespace, inputs: Inputs) -> ModelConfig:

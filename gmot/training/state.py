@@ -1,53 +1,94 @@
-"""State that a resumed training needs: random generators, and the same configuration."""
+"""State of a training on disk: position, checkpoints, roles of configuration fields on resume."""
 
-import random
-from dataclasses import fields
+import logging
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
-
 from gmot.common import GmotError, PathLike
-from gmot.config import differences
+from gmot.config import changeable, differences
 from gmot.data.config import DataConfig
+from gmot.model.checkpoint import (
+    best_epochs,
+    epoch_path,
+    epochs_in,
+    newest_checkpoint,
+    read_checkpoint,
+    remove_steps,
+    remove_superseded,
+    save_checkpoint,
+    step_path,
+)
 from gmot.training.config import TrainingConfig
 
-
-def random_state() -> dict[str, Any]:
-    """State of every generator that training draws from."""
-    version, numbers, gauss = random.getstate()
-    state: dict[str, Any] = {"python": [version, list(numbers), gauss]}
-    state["torch"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
+# Other entries of the configuration whose change is noted: texts and statistics of the corpus.
+_NOTED = {"corpus"}
 
 
-def restore_random_state(state: dict[str, Any]) -> None:
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    torch.set_rng_state(state["torch"].cpu())
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"].cpu())
+@dataclass
+class Position:
+    """Progress of a training."""
+
+    epoch: int = 0  # last finished
+    update: int = 0  # updates done of the next epoch
+    step: int = 0  # updates done in all
 
 
-def check_resumable(path: PathLike, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Check that a training of configuration ``new`` may go on from a checkpoint of ``old``.
+def noted_changes(path: PathLike, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Changes between the configuration of a checkpoint and that of the training that resumes.
 
+    Returns:
+      ``key: old value there, new value here`` of each difference to be noted in the history.
     Raises:
-      GmotError: they differ in more than fields made by :func:`may_change`; names each key, the
-        old and the new value.
+      GmotError: they differ in a field that must match (:func:`gmot.config.may_change`); names
+        each key, the old and the new value.
     """
-    changeable = {
-        f"{section}.{f.name}"
-        for section, kind in (("training", TrainingConfig), ("data", DataConfig))
-        for f in fields(kind)
-        if f.metadata.get("may_change")
-    }
+    sections = (("training.", TrainingConfig), ("data.", DataConfig))
+    free = set().union(*(changeable(kind, "free", name) for name, kind in sections))
+    noted = _NOTED.union(*(changeable(kind, "noted", name) for name, kind in sections))
     if new.get("training", {}).get("schedule") == "cosine":  # it ends with the last epoch
-        changeable.discard("training.num_epochs")
-    found = differences(old, new, changeable)
-    if found:
+        free.discard("training.num_epochs")
+    refused = differences(old, new, free | noted)
+    if refused:
         raise GmotError(
-            f"{path}: made with another configuration ({'; '.join(found)}). Give the values of "
-            "the checkpoint to go on with it, or train in another --exp-dir."
+            f"{path}: made with another configuration ({'; '.join(refused)}). Give the values of "
+            "the checkpoint to go on with it, or train in another --exp-dir (with --init-from to "
+            "start from its weights)."
         )
+    return differences(old, new, free)
+
+
+def find_checkpoint(exp_dir: Path, source: str) -> tuple[Path, dict[str, Any]] | None:
+    """Checkpoint to resume from, and its state.
+
+    Args:
+      source: ``auto``: the newest readable one in ``exp_dir``, if there is one; ``none``: none; or
+        the path of a checkpoint.
+    Raises:
+      GmotError: with ``none``, there is a checkpoint, which would be overwritten.
+    """
+    if source not in ("auto", "none"):
+        return Path(source), read_checkpoint(source)
+    found = newest_checkpoint(exp_dir)
+    if source == "none" and found is not None:
+        raise GmotError(
+            f"--resume none: {found[0]} would be overwritten. Delete the checkpoints of {exp_dir}, "
+            "or train in another --exp-dir."
+        )
+    return found
+
+
+def write_epoch(exp_dir: Path, state: dict[str, Any], keep_last: int, keep_best: int) -> None:
+    """Write the checkpoint of an epoch; then delete those that need not be kept."""
+    save_checkpoint(epoch_path(exp_dir, state["position"]["epoch"]), state)
+    losses = state["dev_losses"]
+    found = {n: losses[str(n)] for n in epochs_in(exp_dir) if str(n) in losses}
+    remove_superseded(exp_dir, keep_last, best_epochs(found, keep_best))
+
+
+def write_step(exp_dir: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint within an epoch; then delete older ones."""
+    path = step_path(exp_dir, state["position"]["step"])
+    save_checkpoint(path, state)
+    remove_steps(exp_dir)
+    logging.info("%s written", path)

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from gmot.transfer.config import TransferConfig
@@ -14,21 +13,20 @@ ABOVE_TOLERANCE = "above_tolerance"
 MOST_ABOVE_TOLERANCE = 0.01  # a larger share in an epoch is worth a warning
 
 
-def loss_parts(ctc: Tensor, transfer: TransferLoss, config: TransferConfig) -> dict[str, float]:
-    """Means over the utterances of a batch, read from the device at once; ``ctc`` is (N,)."""
+def transfer_names(config: TransferConfig) -> list[str]:
+    """Keys of :func:`transfer_parts`."""
+    names = ["alignment", "transport", "node", "edge", "marginal_error", "iterations"]
+    # HCM's number of iterations is part of its method.
+    return [*names, ABOVE_TOLERANCE] if config.objective == "transport" else names
+
+
+def transfer_parts(transfer: TransferLoss, config: TransferConfig) -> dict[str, Tensor]:
+    """Quantities per utterance, (N,) each, detached and on their device."""
     result = transfer.result
-    parts = {
-        "ctc": ctc,
-        "alignment": transfer.alignment,
-        "transport": transfer.transport,
-        "node": result.node,
-        "edge": result.edge,
-        "marginal_error": result.marginal_error,
-    }
-    if config.objective == "transport":  # HCM's number of iterations is part of its method
-        parts[ABOVE_TOLERANCE] = result.marginal_error > config.tolerance
-    means = torch.stack([part.detach().float().mean() for part in parts.values()])
-    return dict(zip(parts, means.tolist()))
+    above = result.marginal_error > config.tolerance
+    values = (transfer.alignment, transfer.transport, result.node, result.edge)
+    values += (result.marginal_error, result.iterations, above)
+    return {name: value.detach() for name, value in zip(transfer_names(config), values)}
 
 
 def describe_progress(means: Mapping[str, float]) -> str:

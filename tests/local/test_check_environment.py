@@ -77,7 +77,7 @@ def test_requirements_name_every_package_that_is_imported():
     imported -= {"gmot", "torch", "k2", "triton", "llvmlite", "misaki"}
     lines = [
         line.split()[0].split("[")[0].split(">")[0].split("=")[0]
-        for name in ("recipe.in", "synthesis.in")
+        for name in ("recipe.in", "synthesis.in", "cluster.in")
         for line in (ROOT / "requirements" / name).read_text().splitlines()
         if line and line[0] != "#"
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gmot.common import GmotError, _explain
+from gmot.common import GmotError, explain
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = [
@@ -157,7 +157,7 @@ def test_a_missing_package_is_named_with_what_installs_it(run_without):
     ],
 )
 def test_what_a_user_can_mend_is_told_on_one_line(error, facts):
-    said = _explain(error)
+    said = explain(error)
     assert all(fact in said for fact in facts) and "\n" not in said
 
 
@@ -165,7 +165,7 @@ def test_what_a_user_can_mend_is_told_on_one_line(error, facts):
     "error", [ValueError("x"), RuntimeError("x"), ImportError("x", name="gmot.data.none")]
 )
 def test_faults_of_the_program_keep_their_traceback(error):
-    assert _explain(error) is None
+    assert explain(error) is None
 
 
 @pytest.mark.parametrize("content", [b'{"a":1}', b"[1,2]", b"{", b"\x00\xff\xfe"])

@@ -1,18 +1,16 @@
-"""Resume: random generators and the same configuration."""
+"""Roles of configuration fields on resume."""
 
-import random
 from dataclasses import asdict, replace
 
 import pytest
-import torch
 
 from benchmarks.rows import load_row
 from gmot.common import GmotError
+from gmot.config import changeable
 from gmot.data.config import DataConfig
-from gmot.model.checkpoint import read_checkpoint, save_checkpoint
 from gmot.model.config import ModelConfig
 from gmot.training.config import TrainingConfig
-from gmot.training.state import check_resumable, random_state, restore_random_state
+from gmot.training.state import noted_changes
 
 
 def config(transfer="gm_ot", model=None, training=None, data=None, **others):
@@ -25,25 +23,40 @@ def config(transfer="gm_ot", model=None, training=None, data=None, **others):
     }
 
 
-def test_random_state_round_trip(tmp_path):
-    save_checkpoint(tmp_path / "r.pt", {"model": {}, "config": {}, "random": random_state()})
-    drawn = (torch.rand(3).tolist(), random.random())
-    restore_random_state(read_checkpoint(tmp_path / "r.pt")["random"])
-    assert (torch.rand(3).tolist(), random.random()) == drawn
-
-
 def test_length_and_speed_may_change():
-    check_resumable(
-        "x.pt",
-        config(),
-        config(training={"num_epochs": 9, "keep_last": 3}, data={"num_workers": 4}),
+    others = config(training={"num_epochs": 9, "keep_last": 3}, data={"num_workers": 4})
+    assert noted_changes("x.pt", config(), others) == []
+
+
+def test_rates_and_batches_may_change_and_are_noted():
+    """Cases B24 and B25."""
+    others = config(
+        training={"base_lr": 0.0005, "clip_norm": 1.0, "num_epochs": 9},
+        data={"max_duration": 50.0, "update_duration": 100.0},
+        corpus="b",
     )
+    assert noted_changes("x.pt", config(corpus="a"), others) == [
+        "corpus: 'a' there, 'b' here",
+        "data.max_duration: 100.0 there, 50.0 here",
+        "data.update_duration: None there, 100.0 here",
+        "training.base_lr: 0.001 there, 0.0005 here",
+        "training.clip_norm: 5.0 there, 1.0 here",
+    ]
+
+
+def test_every_field_of_training_and_data_has_a_role():
+    must_match = {"schedule", "seed"}
+    for kind in (TrainingConfig, DataConfig):
+        names = {key.partition(".")[0] for r in ("free", "noted") for key in changeable(kind, r)}
+        assert set(kind.__dataclass_fields__) - names == (
+            must_match if kind is TrainingConfig else set()
+        )
 
 
 def test_the_end_of_a_cosine_schedule_may_not():
     old, new = (config(training={"schedule": "cosine", "num_epochs": n}) for n in (5, 6))
     with pytest.raises(GmotError, match="x.pt.*training.num_epochs.*5.*6"):
-        check_resumable("x.pt", old, new)
+        noted_changes("x.pt", old, new)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +71,7 @@ def test_the_end_of_a_cosine_schedule_may_not():
 )
 def test_each_other_difference_is_named(change, facts):
     with pytest.raises(GmotError, match="x.pt") as error:
-        check_resumable("x.pt", config(), config(**change))
+        noted_changes("x.pt", config(), config(**change))
     message = str(error.value)
     assert all(fact in message for fact in facts) and "--exp-dir" in message
     assert "num_epochs" not in message and message.count(" there, ") == len(facts)
