@@ -22,10 +22,20 @@ ROOT = Path(__file__).resolve().parents[1]
 # Folders and files whose tests start processes (scripts, or kaldilm in a process of its own), or
 # compare with slow oracles.
 INTEGRATION = (
-    *("shell/", "local/", "egs/", "aishell/", "known_issues/", "benchmarks/", "test_readme.py"),
+    *(
+        "browser/",
+        "shell/",
+        "local/",
+        "egs/",
+        "aishell/",
+        "known_issues/",
+        "benchmarks/",
+        "test_readme.py",
+    ),
     *(f"decode/test_{name}.py" for name in ("api", "decoding_graphs", "lattice", "split")),
     *("decode/test_topology.py", "evaluation/test_bootstrap.py", "transfer/test_convergence.py"),
-    *("ot/test_backend_geomloss.py", "ot/test_unbalanced_gromov.py"),
+    *("training/test_runs.py", "ot/test_backend_geomloss.py"),
+    "ot/test_unbalanced_gromov.py",
 )
 _running_unit_test = False
 

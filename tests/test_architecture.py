@@ -13,13 +13,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # Third party -> the only modules that import it.
-OWNERS = {
+OWNERS: dict[str, str | tuple[str, ...]] = {
     "k2": "gmot/decode/k2_import.py",
     "kaldilm": "gmot/decode/grammar.py",
     "transformers": "gmot/teacher/",
     "lhotse": "gmot/data/",
+    "distributed": "gmot/cluster.py",
     "kaldi_native_fbank": "gmot/data/pitch.py",
-    "tensorboard": "gmot/training/metrics.py",
+    "tensorboard": ("gmot/training/metrics.py", "gmot/analysis/history.py"),
     "torch.utils.tensorboard": "gmot/training/metrics.py",
     "matplotlib": "gmot/analysis/plots.py",
     "geomloss": "gmot/ot/kernels/geomloss.py",
@@ -28,7 +29,7 @@ OWNERS = {
 }
 
 # Package -> packages that it may import, beside itself and COMMON.
-COMMON = ["common", "cli", "config", "provenance"]
+COMMON = ["common", "cli", "cluster", "config", "executors", "provenance"]
 LAYERS: dict[str, list[str]] = {
     "ot": [],
     "text": [],
