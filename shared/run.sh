@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034,SC2086,SC2154  # options of the recipes; lists of words
+# shellcheck disable=SC2034,SC2086,SC2154,SC2206  # options of the recipes; lists of words
 # Stages 8 to 10: train, decode, results. Sourced by egs/<corpus>/run.sh, which sets the defaults; it
 # runs the stages of egs/<corpus>/prepare.sh first.
 
@@ -20,18 +20,27 @@ option_list config "experiment to train and compare: a YAML file, relative to he
 option model "$model" "preset of model and schedule: tiny, small, paper (shared/conf), or a YAML file"
 option exp_dir "$recipe/exp" "experiments"
 option avg "$avg" "epochs to average for decoding, as far as there are so many"
+option average last "weights to decode: mean of the last or the best epochs, or the running average: last, best, ema"
 option epoch "" "last epoch to decode; default: the last one"
 option init_from "" "checkpoint to start from, such as another corpus's average.pt; see --init-lang-dir"
 option pretrain false "train $pretrain_config first and start the other experiments from its average"
 option decode_splits "dev test" "splits to decode and score"
+option seeds "" "training seeds: each experiment once per seed, in folders NAME_seedS; the results have mean and spread"
+option jobs "" "experiments at a time, each with a log of its own, EXP_DIR/MODEL/NAME/log/run.log; one that fails does not stop the others. Default: one after the other, on the console"
+option devices "" "devices of --jobs, such as 'cuda:0 cuda:1'; default: all GPUs, else cpu"
+option num_threads "" "CPU threads of training and decoding; default: the cores, divided by --jobs or --nproc"
+option nproc 1 "processes of a training (torchrun), such as one per GPU; auto: the number of GPUs"
 option unit utterance "unit that is resampled for the confidence intervals: utterance or speaker"
 option title "$title" "title of the results"
 dotted_options=true
 last_stage=10
 
+# shellcheck source=jobs.sh
+. "$root/shared/jobs.sh"
+
 # Called by `begin`: one line per experiment, and all options checked before anything is prepared.
 plan_experiments() {
-  local word target=
+  local word target="" last=()
   common_options=() transfer_options=() decode_options=()
   for word in "${dotted[@]}"; do
     case $word in
@@ -48,8 +57,11 @@ plan_experiments() {
   exp_dir=$(absolute "$exp_dir")/$(basename "$preset" .yaml)
   init_from=$(absolute "$init_from")
   [ "$pretrain" = false ] || config=("$pretrain_config" "${config[@]}")
+  plan_devices
+  if [ -n "$epoch" ] && [ "$stage" -le 8 ] && [ "$stop_stage" -ge 9 ]; then last=(--epoch "$epoch"); fi
   plan=$(python local/plan_experiments.py --preset "$preset" --folders "$started_in" "$recipe" \
-    --pretrain "$pretrain" --avg "$avg" --configs "${config[@]}" "${dotted[@]}")
+    --pretrain "$pretrain" --avg "$avg" --average "$average" ${seeds:+--seeds $seeds} \
+    "${last[@]}" --configs "${config[@]}" "${dotted[@]}")
   teacher_stores=$(cut -f 4 <<<"$plan" | sort -u | grep -v '^-$' || true)
   if [ "$stop_stage" -ge 8 ]; then make_folder "$exp_dir"; fi
 }
@@ -61,49 +73,85 @@ decoding=() graphs=() published=()
 if [ -f "$recipe/decoding.yaml" ]; then decoding=(--config "$recipe/decoding.yaml"); fi
 if [ -f "$recipe/published.yaml" ]; then published=(--published "$recipe/published.yaml"); fi
 if [ -f "$marker_dir/graphs.done" ]; then graphs=(graphs); fi
-names=() decodings=() first=
-while IFS=$'\t' read -r -u 9 name file options store epochs; do
-  dir=$exp_dir/$name
-  names+=("$name") decodings+=("$dir/decode")
-  after=(fbank lang) transfer=() start=() inputs=("$preset" "$file")
-  train_options=("${common_options[@]}")
+
+train() { # --nproc N OPTION...
+  local number=$2
+  shift 2
+  if [ "$number" -eq 1 ]; then exec python local/train.py "$@"; fi
+  export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$num_threads}
+  # A free port, so that several can run on one machine. The defaults of --redirects and --tee fail
+  # with torch 1.13 on Python 3.11; these are of processes from the tenth on, as its format allows.
+  exec python -m torch.distributed.run --nproc_per_node "$number" --max_restarts 3 \
+    --redirects 9:0 --tee 9:0 --rdzv_backend c10d --rdzv_endpoint localhost:0 local/train.py "$@"
+}
+
+experiment() { # DEVICE NAME FILE OPTIONS STORE EPOCHS UPDATE MORE START: stages 8 and 9
+  local device=$1 name=$2 file=$3 options=$4 store=$5 epochs=$6 update=$7 more=$8 start=$9
+  local dir=$exp_dir/$name machine=() after=(fbank lang) transfer=() from=() inputs=("$preset" "$file")
+  local train_options=("${common_options[@]}") unrecorded=$unrecorded weights=(--avg "$epochs")
   if [ "$options" = all ]; then train_options=("${transfer_options[@]}" "${train_options[@]}"); fi
+  if [ "$more" != - ]; then train_options+=(${more}); fi # words
   if [ "$store" != - ]; then
     after+=("$store")
     transfer=(--teacher-store "$data_dir/$store" --teacher-layer "$teacher_layer")
   fi
-  if [ -n "$first" ]; then
-    after+=("$exp_dir/$first/average")
-    start=(--init-from "$first/average.pt")
+  if [ "$start" != - ]; then
+    after+=("$exp_dir/$start/average")
+    from=(--init-from "$start/average.pt")
   elif [ -n "$init_from" ]; then
     inputs+=("$init_from")
-    start=(--init-from "$init_from" ${init_lang_dir:+--init-lang-dir "$init_lang_dir"})
+    from=(--init-from "$init_from" ${init_lang_dir:+--init-lang-dir "$init_lang_dir"})
   fi
+  if [ "$average" != last ]; then weights+=(--average "$average"); fi
+  machine=(${device:+--device "$device"} ${num_threads:+--num-threads "$num_threads"})
+  if [ "$update" != - ]; then unrecorded+="--nproc "; fi # an update is the same for any number
   stage 8 "$dir/train" --after "${after[@]}" --in "${inputs[@]}" -- \
-    python local/train.py --config "$preset" --config "$file" --exp-dir "$dir" \
+    train --nproc "$nproc" --config "$preset" --config "$file" --exp-dir "$dir" "${machine[@]}" \
     --prefix "$corpus" --fbank-dir "$data_dir/fbank" --lang-dir "$data_dir/lang" \
-    --teacher "$teacher" "${transfer[@]}" "${start[@]}" "${train_options[@]}"
-  if [ "$pretrain" = true ] && [ -z "$first" ]; then
-    first=$name
+    --teacher "$teacher" "${transfer[@]}" "${from[@]}" "${train_options[@]}"
+  if [ "$pretrain" = true ] && [ "$start" = - ]; then
     stage 8 "$dir/average" --after "$dir/train" --out "$dir/average.pt" -- \
-      python local/average_checkpoints.py --exp-dir "$dir" --avg "$epochs" --output "$dir/average.pt"
+      python local/average_checkpoints.py --exp-dir "$dir" "${weights[@]}" --output "$dir/average.pt"
   fi
   stage 9 "$dir/decode" --after "$dir/train" "${graphs[@]}" \
     --in "${decoding[@]:1}" "${weight_files[@]}" --keep "$dir/results.json" -- \
-    python local/decode.py "${decoding[@]}" --exp-dir "$dir" \
-    ${epoch:+--epoch "$epoch"} --avg "$epochs" --prefix "$corpus" --fbank-dir "$data_dir/fbank" --lang-dir "$data_dir/lang" \
+    python local/decode.py "${decoding[@]}" --exp-dir "$dir" "${machine[@]}" \
+    ${epoch:+--epoch "$epoch"} "${weights[@]}" --prefix "$corpus" --fbank-dir "$data_dir/fbank" --lang-dir "$data_dir/lang" \
     --graph-dir "$data_dir/graphs" --teacher "$teacher" --splits $decode_splits "${decode_options[@]}"
+}
+
+failed=() # experiments
+if [ -n "$jobs" ]; then
+  run_jobs
+else
+  while IFS=$'\t' read -r -u 9 -a fields; do experiment "" "${fields[@]}"; done 9<<<"$plan"
+fi
+
+names=() decodings=()
+while IFS=$'\t' read -r -u 9 name _; do
+  case " ${failed[*]} " in *" $name "*) continue ;; esac
+  names+=("$name") decodings+=("$exp_dir/$name/decode")
 done 9<<<"$plan"
 
 summarize() {
-  python local/summarize_results.py --exp-dir "$exp_dir" "$@" >/dev/null
+  exec python local/summarize_results.py --exp-dir "$exp_dir" "$@" >/dev/null
 }
-stage 10 "$exp_dir/results" --after "${decodings[@]}" --in "${published[@]:1}" \
-  --out "$exp_dir/RESULTS.md" -- \
-  summarize --experiments "${names[@]}" --output "$exp_dir/RESULTS.md" --unit "$unit" \
-  --title "$title" "${published[@]}"
-if [ "$stop_stage" -ge 10 ]; then
+if [ ${#names[@]} -gt 0 ]; then
+  stage 10 "$exp_dir/results" --after "${decodings[@]}" --in "${published[@]:1}" \
+    --out "$exp_dir/RESULTS.md" -- \
+    summarize --experiments "${names[@]}" --output "$exp_dir/RESULTS.md" --unit "$unit" \
+    --title "$title" "${published[@]}"
+fi
+if [ -f local/make_report.py ]; then
+  for name in "${names[@]}"; do
+    stage 10 "$exp_dir/$name/report" --after "$exp_dir/$name/decode" \
+      --out "$exp_dir/$name/report.html" -- \
+      python local/make_report.py --exp-dir "$exp_dir/$name" --unit "$unit"
+  done
+fi
+if [ "$stop_stage" -ge 10 ] && [ ${#names[@]} -gt 0 ]; then
   # The tables, the notes on intervals and the layers of the teacher.
-  sed '/^## Details/,$d' "$exp_dir/RESULTS.md" | grep -E '^(\||- 95% intervals|Teacher: )'
+  sed '/^## Details/,$d' "$exp_dir/RESULTS.md" | grep -E '^(\||- (95% intervals|mean)|Teacher: )'
   log "Commands, versions and counts: $exp_dir/RESULTS.md"
 fi
+if [ ${#failed[@]} -gt 0 ]; then die "failed: ${failed[*]} (see $exp_dir/NAME/log/run.log)"; fi

@@ -14,7 +14,9 @@
 # It then prints what has changed and runs again. The marker is removed before COMMAND and written
 # in one step after it, so that a stage killed at any point runs again. Stages of a NUMBER outside
 # $stage ... $stop_stage are left out. Call `stage` as a plain command (inside a condition bash
-# ignores failures); COMMAND runs in a subshell.
+# ignores failures). COMMAND runs in a subshell; a function does its last work by `exec`, so that
+# signals reach it. SIGTERM is passed on to COMMAND (SIGINT of a terminal reaches it anyway), the
+# shell waits for its end, and exits with status 75: interrupted, to be continued.
 
 if declare -F stage >/dev/null; then return; fi # sourced already
 set -eo pipefail # without -u, for which bash before 4.4 takes an empty array for an unset one
@@ -22,7 +24,10 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 started_in=$PWD
 # shellcheck source=parse_options.sh
 . "$root/shared/parse_options.sh"
-unrecorded=" --num-jobs --num-threads --num-workers --data.num_workers --device "
+unrecorded=" --num-jobs --num-threads --num-workers --data.num_workers --device --executor \
+--training.compile --training.keep_last --training.keep_best --training.save_steps --training.save_minutes \
+--training.log_interval --training.max_skipped "
+interrupted_status=75 # EX_TEMPFAIL; also of an interrupted local/train.py
 
 log() { printf '%s %s\n' "$(date '+%Y-%m-%d %H:%M:%S')" "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2 && exit 1; }
@@ -95,16 +100,58 @@ explain_change() { # BEFORE NOW
 }
 
 running_stage=
-announce_failure() {
-  local status=$?
-  [ "$status" -eq 0 ] || [ -z "$running_stage" ] ||
-    log "$running_stage: stopped (status $status). Run the same command again to continue from here."
+announce_failure() { # STATUS, at exit
+  trap '' INT TERM HUP
+  if [ "$1" -eq 0 ] || [ -z "$running_stage" ]; then return; fi
+  local what="failed (status $1)"
+  if [ "$1" -eq "$interrupted_status" ]; then what="interrupted, its work is saved"; fi
+  log "$running_stage: $what. Run the same command again to continue from here."
 }
-trap announce_failure EXIT
+
+interrupted=
+forward_interrupt= # SIGINT as SIGTERM: background shells and what they start ignore it
+interrupt() { # SIGNAL; the shell goes on in `wait_for`
+  local started
+  interrupted=true
+  read -r -d '' -a started <<<"$(jobs -pr)" || true
+  [ ${#started[@]} -gt 0 ] || exit "$interrupted_status"
+  log "Interrupted: waiting for ${running_stage:-the experiments} to end"
+  [ "$1$forward_interrupt" = INT ] || kill -TERM "${started[@]}" 2>/dev/null || true
+}
+
+set_traps() { # also in each subshell, which inherits none
+  trap 'announce_failure "$?"' EXIT
+  trap 'interrupt INT' INT
+  trap 'interrupt TERM' TERM
+  trap 'interrupt HUP' HUP
+}
+set_traps
+
+# A command in the background, where traps of the shell run while it does, but SIGINT is ignored
+# unless reset. A program takes the place of the subshell, so that signals to it reach the program.
+run_command() { # COMMAND...
+  trap - INT
+  if [ "$(type -t "$1")" = file ]; then exec "$@"; fi
+  "$@"
+}
+
+# Exit status of a background process; signals only interrupt `wait`.
+wait_for() { # PID
+  local status=0 again=0
+  wait "$1" || status=$?
+  while kill -0 "$1" 2>/dev/null; do
+    status=0
+    wait "$1" || status=$?
+  done
+  wait "$1" 2>/dev/null || again=$?
+  [ "$again" -eq 127 ] || status=$again
+  return "$status"
+}
 
 stage() {
   # Underscores, because COMMAND may be a function and sees these names.
-  local _number=$1 _name=$2 _title _marker _list="" _now="" _why="" _word _products=() _kept=()
+  local _number=$1 _name=$2 _title _marker _list="" _now="" _why="" _word _status=0
+  local _products=() _kept=()
   shift 2
   # shellcheck disable=SC2154  # the recipe's
   if [ "$_number" -lt "$stage" ] || [ "$_number" -gt "$stop_stage" ]; then return; fi
@@ -155,7 +202,10 @@ stage() {
   make_folder "$(dirname "$_marker")"
   running_stage=$_title
   SECONDS=0
-  ("$@")
+  (run_command "$@") &
+  wait_for "$!" || _status=$?
+  if [ -n "$interrupted" ] && [ "$_status" -ne 0 ]; then _status=$interrupted_status; fi
+  [ "$_status" -eq 0 ] || exit "$_status"
   for _word in "${_products[@]}" "${_kept[@]}"; do
     [ -s "$_word" ] || die "$_title: ended without making $_word."
   done
@@ -167,6 +217,7 @@ stage() {
   mv "$_marker.tmp" "$_marker"
   running_stage=
   log "$_title: done in $SECONDS s"
+  if [ -n "$interrupted" ]; then exit "$interrupted_status"; fi
 }
 
 absolute() { case $1 in "" | /*) echo "$1" ;; *) echo "$started_in/$1" ;; esac }

@@ -11,9 +11,10 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = sorted(path.stem for path in (ROOT / "egs" / "aishell" / "conf").glob("*.yaml"))
 
 
-def experiments(*configs, options=(), avg=10, model="paper", pretrain="false"):
+def experiments(*configs, options=(), avg=10, model="paper", pretrain="false", more=()):
     args = get_parser().parse_args(
         [
+            *more,
             *("--configs", *(f"conf/{name}.yaml" for name in configs), "--avg", str(avg)),
             *("--preset", str(ROOT / "shared" / "conf" / f"{model}.yaml"), "--pretrain", pretrain),
             *("--folders", str(ROOT), str(ROOT / "egs" / "aishell")),
@@ -39,6 +40,7 @@ def test_every_row_has_the_store_that_it_learns_from():
         ("--data.speeds [0.9,1.1]", "_speeds-0.9-1.1-"),
         ("--model.positions ../absolute", "_positions..-absolute"),
         ("--data.num_workers 4 --training.seed 1", "_seed1"),
+        ("--training.keep_best=3 --training.save_minutes 5 --training.seed 1", "_seed1"),
     ],
 )
 def test_options_name_the_experiment(options, name):
@@ -77,6 +79,65 @@ def test_pretraining():
     assert [e.name for e in found] == ["baseline", "hcm-pretrained", "ctc_adapter-pretrained"]
     with pytest.raises(GmotError, match="hcm.yaml"):
         experiments("hcm", "baseline", pretrain="true")
+
+
+def test_fewer_averaged_epochs_are_told_before_training(caplog):
+    """OpenNMT-tf#839, wespeaker#117."""
+    experiments("baseline", options=["--training.num_epochs", "2"])
+    assert "--avg 10" in caplog.text and "2 epochs" in caplog.text
+    caplog.clear()
+    experiments("baseline")
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "more", "avg", "extra"),
+    [
+        ([], "--average best", 10, "--training.keep_best 10"),
+        (["--training.keep_best", "12"], "--average best", 10, "-"),
+        (["--training.num_epochs", "4"], "--average best", 4, "--training.keep_best 4"),
+        ([], "--average ema", 1, "-"),
+        ([], "--epoch 125", 5, "-"),  # 121 to 130 are kept
+        (["--training.num_epochs", "12", "--training.keep_last", "12"], "--epoch 4", 4, "-"),
+    ],
+)
+def test_epochs_of_other_averages(options, more, avg, extra):
+    (experiment,) = experiments("baseline", options=options, more=more.split())
+    assert (experiment.avg, experiment.more) == (avg, extra)
+
+
+@pytest.mark.parametrize(
+    ("options", "more", "facts"),
+    [
+        ([], "--epoch 120", "--epoch 120.*130.*10.*keep_last"),
+        ([], "--epoch 131", "--epoch 131.*130"),
+        (["--training.ema_decay", "0"], "--average ema", "ema_decay"),
+    ],
+)
+def test_epochs_that_will_not_be_there_are_refused(options, more, facts):
+    with pytest.raises(GmotError, match=facts):
+        experiments("baseline", options=options, more=more.split())
+
+
+def test_seeds():
+    found = experiments("baseline", "hcm", more=["--seeds", "1", "2"], pretrain="true")
+    assert [(e.name, e.start, e.more) for e in found] == [
+        ("baseline_seed1", "-", "--training.seed 1"),
+        ("baseline_seed2", "-", "--training.seed 2"),
+        ("hcm_seed1-pretrained", "baseline_seed1", "--training.seed 1"),
+        ("hcm_seed2-pretrained", "baseline_seed2", "--training.seed 2"),
+    ]
+    alone = experiments("hcm", options=["--training.seed", "2"])
+    assert alone[0].name == experiments("hcm", more=["--seeds", "2"])[0].name == "hcm_seed2"
+    with pytest.raises(GmotError, match="--seeds.*--training.seed"):
+        experiments("hcm", options=["--training.seed=2"], more=["--seeds", "1"])
+
+
+def test_the_size_of_an_update():
+    assert experiments("baseline")[0].update_duration == "1000"
+    assert experiments("baseline", model="small")[0].update_duration == "-"
+    options = ["--data.update_duration", "null"]
+    assert experiments("baseline", options=options)[0].update_duration == "-"
 
 
 def test_two_experiments_of_one_name_are_refused():

@@ -130,9 +130,10 @@ def test_h_agrees_with_greedy(finished):
 def test_a_second_run_repeats_nothing(finished):
     before = {p: p.stat().st_mtime_ns for p in finished.folder.rglob("*.pt")}
     stages = re.findall(r"Stage \d+ .*", finished.run())
-    # 0 and 5 twice; training and decoding of both experiments.
-    assert len(stages) == 15
-    assert sum(line.endswith("up to date") for line in stages) == 15 - (not HAS_K2)
+    # 0 and 5 twice; training, decoding and report of both experiments.
+    number = 15 + 2 * (ROOT / "local" / "make_report.py").exists()
+    assert len(stages) == number
+    assert sum(line.endswith("up to date") for line in stages) == number - (not HAS_K2)
     assert {p: p.stat().st_mtime_ns for p in finished.folder.rglob("*.pt")} == before
 
 
@@ -174,6 +175,23 @@ def test_the_experiments_of_the_family_train_and_decode(finished):
         losses = [float(x) for x in re.findall(r"train loss ([-0-9.]+)", log)]
         assert len(losses) == 2 and losses[1] < losses[0], name
         assert json.loads((finished.exp / name / "results.json").read_text())
+
+
+def test_seeds_are_trained_at_a_time_and_summarized(finished):
+    printed = finished.run(
+        *("--config=conf/ctc.yaml", "--seeds", "1 2", "--jobs", "2"),
+        *("--training.num_epochs", "1", "--decoding.methods", "ctc-greedy-search"),
+    )
+    folders = [finished.exp / f"ctc_num_epochs1_seed{seed}" for seed in (1, 2)]
+    models = [torch.load(folder / "epoch-1.pt")["model"] for folder in folders]
+    assert any(not torch.equal(models[0][name], models[1][name]) for name in models[0])
+    seeds = [json.loads((folder / "results.json").read_text())[0]["seed"] for folder in folders]
+    assert seeds == [1, 2]
+    table = (finished.exp / "RESULTS.md").read_text()
+    assert "ctc_num_epochs1 (2 seeds)" in table and "ctc_num_epochs1 (2 seeds)" in printed
+    assert "±" in table and "training seeds (1, 2)" in printed
+    assert "train loss" not in printed
+    assert all("train loss" in (folder / "log/run.log").read_text() for folder in folders)
 
 
 def script(name: str, *options: str) -> subprocess.CompletedProcess:

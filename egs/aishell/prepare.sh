@@ -21,7 +21,8 @@ option strict false "stop if utterances, speakers or characters differ from the 
 option data_dir "$recipe/data" "prepared data"
 option venv "" "Python environment; none: the python on the PATH (default: .venv)"
 option set "" "set of package versions (shared/environment.sh --help)"
-option num_jobs 2 "processes for audio and features"
+option num_jobs 2 "processes for audio, features and the teacher"
+option executor "" "Dask scheduler for features and the teacher (docs/cluster.md), tcp://host:8786"
 option speed_perturb "0.9 1.1" "additional copies of the training split at these speeds"
 option pitch false "Kaldi's three pitch features beside the 80 filterbanks"
 option lexicon "" "pronunciation lexicon whose words are added to the graphs; here or in the corpus"
@@ -42,6 +43,8 @@ if [ -f "$archive_dir/md5sum.txt" ]; then checksums=$archive_dir/md5sum.txt; fi
 manifests=$data_dir/manifests fbank=$data_dir/fbank lang=$data_dir/lang lm=$data_dir/lm
 tokenizer_files=("$teacher"/*.{json,txt,model})
 weight_files=("$teacher"/*.{safetensors,bin})
+cluster=()
+if [ -n "$executor" ]; then cluster=(--executor "$executor"); fi
 
 stage 0 corpus --in "$checksums" --out "$corpus_dir/data_aishell/transcript" -- \
   bash "$recipe/local/download.sh" "$archive_dir" "$corpus_dir" "$checksums" "$mirror"
@@ -55,7 +58,7 @@ stage 2 fbank --after manifests --in "$corpus_dir/data_aishell/wav" \
   --out "$fbank/${corpus}"_{cuts_{train,dev,test}.jsonl.gz,feats_{train,dev,test},cmvn.json} -- \
   python local/compute_fbank.py --manifest-dir "$manifests" --prefix $corpus --splits $splits \
   --fbank-dir "$fbank" --num-mel-bins 80 --pitch "$pitch" --speed-perturb $speed_perturb \
-  --num-jobs "$num_jobs"
+  --num-jobs "$num_jobs" "${cluster[@]}"
 
 stage 3 validate --after fbank -- \
   python local/validate_manifests.py --fbank-dir "$fbank" --prefix $corpus --splits $splits \
@@ -97,6 +100,6 @@ for store in ${teacher_stores-teacher}; do # run.sh: those that its experiments 
   stage 7 "$store" --after manifests --in "${tokenizer_files[@]}" "${weight_files[@]}" \
     --out "$data_dir/$store"/{features.bin,index.json} -- \
     python local/compute_teacher.py --manifest-dir "$manifests" --prefix $corpus \
-    --train-split train --teacher "$teacher" --layer "$teacher_layer" --store "$data_dir/$store" \
-    "${random[@]}"
+    --train-split train --other-splits dev --teacher "$teacher" --layer "$teacher_layer" \
+    --store "$data_dir/$store" --num-jobs "$num_jobs" "${cluster[@]}" "${random[@]}"
 done

@@ -18,7 +18,8 @@ option size small "tiny (for tests), small, or full (synthesised here, for exper
 option data_dir "$recipe/data" "prepared data, in a folder per size"
 option venv "" "Python environment; none: the python on the PATH (default: .venv)"
 option set "" "set of package versions (shared/environment.sh --help)"
-option num_jobs 2 "processes for audio and features"
+option num_jobs 2 "processes for audio, features and the teacher"
+option executor "" "Dask scheduler for features and the teacher (docs/cluster.md), tcp://host:8786"
 option topology modified "CTC topology of the graphs: modified or full"
 option init_lang_dir "" "lang folder of the model that training starts from; its tokens are kept"
 option teacher "$cache_dir/teacher" "teacher language model: a folder or a name on the hub"
@@ -59,6 +60,8 @@ if [ "$teacher" = "$cache_dir/teacher" ]; then
 fi
 tokenizer_files=("$teacher"/*.{json,txt,model})
 weight_files=("$teacher"/*.{safetensors,bin})
+cluster=()
+if [ -n "$executor" ]; then cluster=(--executor "$executor"); fi
 
 stage 1 manifests --after corpus --in "$corpus_dir" \
   --out "$manifests/${corpus}"_{recordings,supervisions}_{train,dev,test}.jsonl.gz -- \
@@ -68,7 +71,7 @@ stage 1 manifests --after corpus --in "$corpus_dir" \
 stage 2 fbank --after manifests --in "$corpus_dir" \
   --out "$fbank/${corpus}"_{cuts_{train,dev,test}.jsonl.gz,feats_{train,dev,test},cmvn.json} -- \
   python local/compute_fbank.py --manifest-dir "$manifests" --prefix $corpus --splits $splits \
-  --fbank-dir "$fbank" --num-mel-bins 80 --num-jobs "$num_jobs"
+  --fbank-dir "$fbank" --num-mel-bins 80 --num-jobs "$num_jobs" "${cluster[@]}"
 
 stage 3 validate --after fbank -- \
   python local/validate_manifests.py --fbank-dir "$fbank" --prefix $corpus --splits $splits \
@@ -101,6 +104,6 @@ for store in ${teacher_stores-teacher}; do # run.sh: those that its experiments 
   stage 7 "$store" --after manifests --in "${tokenizer_files[@]}" "${weight_files[@]}" \
     --out "$data_dir/$store"/{features.bin,index.json} -- \
     python local/compute_teacher.py --manifest-dir "$manifests" --prefix $corpus \
-    --train-split train --teacher "$teacher" --layer "$teacher_layer" --store "$data_dir/$store" \
-    "${random[@]}"
+    --train-split train --other-splits dev --teacher "$teacher" --layer "$teacher_layer" \
+    --store "$data_dir/$store" --num-jobs "$num_jobs" "${cluster[@]}" "${random[@]}"
 done

@@ -45,10 +45,12 @@ def test_the_cache_of_the_mini_corpus(bash, tmp_path, variables, cache):
 PYTHON = f"""#!/bin/bash
 case $1 in -c) exit 0 ;; local/plan_experiments.py) exec {sys.executable} "$@" ;; esac
 echo "$@" >>"$calls"
+script=$1
 while [ $# -gt 1 ]; do
   case $1 in
     --output | --rescore-arpa) mkdir -p "$(dirname "$2")"; echo "| x |" >"$2" ;;
-    --exp-dir) mkdir -p "$2"; [ -s "$2/results.json" ] || echo "[]" >"$2/results.json" ;;
+    --exp-dir) mkdir -p "$2"; [ -s "$2/results.json" ] || echo "[]" >"$2/results.json"
+      if [ $script = local/make_report.py ]; then echo x >"$2/report.html"; fi ;;
     --store) mkdir -p "$2"; for f in features.bin index.json; do echo x >"$2/$f"; done ;;
     --lang-dir) mkdir -p "$2"; echo x | tee "$2"/{{tokens,words,lexicon}}.txt >"$2/text" ;;
     --graph-dir) mkdir -p "$2"; for f in H HLG G; do echo x >"$2/$f.pt"; done ;;
@@ -62,7 +64,7 @@ done
 def recipe(bash, tmp_path):
     """Function that runs a recipe from a stage on, with those before it finished.
 
-    Returns the recorded commands.
+    Returns the recorded commands but those of the reports.
     """
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
@@ -90,6 +92,8 @@ def recipe(bash, tmp_path):
             PATH=f"{python.parent}{os.pathsep}{os.environ['PATH']}",
         )
         lines = calls.read_text().splitlines()
+        run.reports = [line for line in lines if "make_report" in line]
+        lines = [line for line in lines if line not in run.reports]
         return [line.replace(str(tmp_path), "TMP").replace(str(ROOT), "ROOT") for line in lines]
 
     return run
@@ -114,6 +118,18 @@ def test_two_experiments_are_trained_decoded_and_compared(recipe):
     assert recipe.result.stdout == "| x |\n"
     assert recipe() == []
     assert recipe.result.stdout == "| x |\n"
+
+
+def test_each_experiment_has_a_report(recipe):
+    if not (ROOT / "local" / "make_report.py").exists():
+        pytest.skip("no reports")
+    recipe()
+    dirs = [call.split("--exp-dir ")[1].split()[0] for call in recipe.reports]
+    assert [Path(folder).name for folder in dirs] == ["ctc", "gm_ot"]
+    recipe()
+    assert recipe.reports == []
+    recipe("--config=conf/ctc.yaml", "--avg", "2")
+    assert len(recipe.reports) == 1
 
 
 def test_a_changed_option_reruns_the_stages_that_it_concerns(recipe):
@@ -203,8 +219,8 @@ def test_only_the_stores_that_experiments_need_are_made(recipe):
     used = []
     assert stores("ctc") == []
     assert stores("ctc", "gm_ot", "hcm", "gm_ot_random_teacher") == [
-        "6 --store TMP/mini/small/teacher",
-        "6 --store TMP/mini/small/teacher_random --random-weights",
+        "6 --store TMP/mini/small/teacher --num-jobs 2",
+        "6 --store TMP/mini/small/teacher_random --num-jobs 2 --random-weights",
     ]
     assert stores("gm_ot") == []
     stores_used = [call.split("--teacher-store ")[1] for call in used]
