@@ -97,8 +97,8 @@ def training_step(
     )
     loss = ctc.mean()
     if objective is not None:
-        ids = [x.tolist() for x in labels]
-        transfer = objective(output.intermediate, output.lengths, *padded(teacher), ids)
+        ids = targets, target_lens
+        transfer = objective(output.intermediate, output.lengths, *padded(teacher), *ids)
         loss = combine(ctc, transfer, settings)
     loss.backward()
     gradients = [p.grad.double().flatten().cpu() for p in parameters if p.grad is not None]
