@@ -72,6 +72,6 @@ def test_wheel(tmp_path):
     requires = metadata.get_all("Requires-Dist")
     assert [r for r in requires if "extra" not in r] == ["torch>=1.13.1"]
     assert any(r.startswith("lhotse") and "recipe" in r for r in requires)
-    assert set(metadata.get_all("Provides-Extra")) == {"recipe", "dev"}
+    assert set(metadata.get_all("Provides-Extra")) == {"recipe", "cluster", "dev"}
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.10"

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -90,10 +91,23 @@ def test_a_file_is_replaced_behind_its_link(tmp_path, disk):
 
 def test_what_a_kill_left_behind_a_link_is_removed(tmp_path, disk):
     target = disk(tmp_path / "teacher")
-    (target.parent / ".tmp-4194303-teacher").mkdir()  # above the largest process number
+    with atomic_path(tmp_path / "teacher") as folder:
+        killed = folder.name.replace(str(os.getpid()), "4194303")  # above the largest number
+        (target.parent / killed).mkdir()
+        folder.mkdir()
     with atomic_path(tmp_path / "teacher") as folder:
         folder.mkdir()
     assert [p.name for p in target.parent.iterdir()] == ["teacher"]
+
+
+def test_what_another_machine_writes_is_kept_for_a_day(tmp_path):
+    other = tmp_path / ".tmp-other-4194303-file.txt"
+    for age, left in ((0, ["file.txt", other.name]), (2 * 86400, ["file.txt"])):
+        other.write_text("x")
+        os.utime(other, (time.time() - age,) * 2)
+        with atomic_path(tmp_path / "file.txt") as path:
+            path.write_text("y")
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted(left)
 
 
 def test_links_inside_an_emptied_folder_are_not_followed(tmp_path):
