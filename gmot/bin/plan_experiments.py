@@ -7,12 +7,13 @@ update; more options of the training; experiment to start from. Options --group.
 of training and decoding.
 """
 
+import argparse
 import logging
 import re
 import sys
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from gmot.bin import decode, train
 from gmot.cli import NonNegativeInt, PositiveInt
@@ -42,8 +43,13 @@ class Experiment(NamedTuple):
     start: str = "-"
 
 
-def get_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=__doc__, allow_abbrev=False, usage=SUPPRESS)
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = _Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--configs", nargs="+", required=True, help="one file per experiment")
     parser.add_argument("--preset", required=True, help="file of --model, read before each of them")
     parser.add_argument("--folders", nargs="+", default=["."], help="configs are relative to these")
