@@ -99,7 +99,7 @@ def training_step(
     if objective is not None:
         ids = targets, target_lens
         transfer = objective(output.intermediate, output.lengths, *padded(teacher), *ids)
-        loss = combine(ctc, transfer, settings)
+        loss = combine(ctc, transfer, settings).mean()
     loss.backward()
     gradients = [p.grad.double().flatten().cpu() for p in parameters if p.grad is not None]
     return loss.item(), torch.cat(gradients)
