@@ -188,6 +188,8 @@ def choose_precision(config: TrainingConfig, device: torch.device) -> torch.dtyp
     has_bf16 = on_gpu and torch.cuda.is_bf16_supported()
     if config.precision == "bf16" and on_gpu and not has_bf16:
         raise GmotError(f"training.precision bf16: {device} does not have it. Use fp16 or float32.")
+    if config.precision == "bf16" and not on_gpu and torch.__version__.startswith("1."):
+        raise GmotError("training.precision bf16: needs torch 2 on a CPU. Use float32.")
     if config.precision == "auto":
         return torch.bfloat16 if has_bf16 else None
     return {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]

@@ -10,7 +10,8 @@ from small_bert import save_small_bert
 from benchmarks.rows import ROWS, load_row
 from gmot.common import GmotError
 from gmot.teacher import Teacher, TeacherTokenizer, write_store
-from gmot.training.setup import open_store, prepare_process
+from gmot.training.config import TrainingConfig
+from gmot.training.setup import choose_precision, open_store, prepare_process
 
 pytest.importorskip("transformers")
 
@@ -85,3 +86,16 @@ def test_a_process_is_prepared_by_one_function_alone():
     finally:
         torch.set_num_threads(threads)
         torch.set_flush_denormal(False)
+
+
+def test_precisions_that_a_device_does_not_have_are_refused():
+    cpu = torch.device("cpu")
+    for name in ("auto", "float32"):
+        assert choose_precision(TrainingConfig(precision=name), cpu) is None
+    with pytest.raises(GmotError, match="fp16.*GPU"):
+        choose_precision(TrainingConfig(precision="fp16"), cpu)
+    if torch.__version__.startswith("1."):
+        with pytest.raises(GmotError, match="bf16.*torch 2"):
+            choose_precision(TrainingConfig(precision="bf16"), cpu)
+    else:
+        assert choose_precision(TrainingConfig(precision="bf16"), cpu) is torch.bfloat16
