@@ -69,7 +69,7 @@ def _connect(address: str) -> Iterator[Any]:
     loggers = [
         logging.getLogger(name)
         for name in list(logging.root.manager.loggerDict)
-        if name.split(".")[0] == "distributed"
+        if name.split(".")[0] in ("distributed", "tornado")
     ]
     before = [logger.disabled for logger in loggers]
     for logger in loggers:
