@@ -172,7 +172,7 @@ def test_the_experiments_of_the_family_train_and_decode(finished):
     assert "gm_ot_random_teacher" in names and "Stage 7 teacher_random: done" in printed
     for name in names:
         log = next((finished.exp / name / "log").iterdir()).read_text(encoding="utf-8")
-        losses = [float(x) for x in re.findall(r"train loss ([-0-9.]+)", log)]
+        losses = [float(x) for x in re.findall(r"epoch \d/2: loss ([-0-9.]+)", log)]
         assert len(losses) == 2 and losses[1] < losses[0], name
         assert json.loads((finished.exp / name / "results.json").read_text())
 
@@ -190,8 +190,8 @@ def test_seeds_are_trained_at_a_time_and_summarized(finished):
     table = (finished.exp / "RESULTS.md").read_text()
     assert "ctc_num_epochs1 (2 seeds)" in table and "ctc_num_epochs1 (2 seeds)" in printed
     assert "±" in table and "training seeds (1, 2)" in printed
-    assert "train loss" not in printed
-    assert all("train loss" in (folder / "log/run.log").read_text() for folder in folders)
+    assert "epoch 1/1: loss" not in printed
+    assert all("epoch 1/1: loss" in (folder / "log/run.log").read_text() for folder in folders)
 
 
 def script(name: str, *options: str) -> subprocess.CompletedProcess:
