@@ -24,7 +24,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 started_in=$PWD
 # shellcheck source=parse_options.sh
 . "$root/shared/parse_options.sh"
-unrecorded=" --num-jobs --num-threads --num-workers --data.num_workers --device --executor \
+unrecorded=" --num-jobs --num-threads --num-workers --data.num_workers --data.features --device --executor \
 --training.compile --training.keep_last --training.keep_best --training.save_steps --training.save_minutes \
 --training.log_interval --training.max_skipped "
 interrupted_status=75 # EX_TEMPFAIL; also of an interrupted local/train.py

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gmot.bin.plan_experiments import get_parser, plan, suffix
+from gmot.bin.plan_experiments import UNNAMED, get_parser, plan, suffix
 from gmot.common import GmotError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -143,3 +143,11 @@ def test_the_size_of_an_update():
 def test_two_experiments_of_one_name_are_refused():
     with pytest.raises(GmotError, match="hcm"):
         experiments("hcm", "hcm")
+
+
+def test_the_shell_ignores_the_options_that_name_no_folder():
+    """shared/stage.sh runs no finished stage again for them."""
+    text = (ROOT / "shared" / "stage.sh").read_text(encoding="utf-8")
+    ignored = text.partition('unrecorded="')[2].partition('"')[0].replace("\\\n", "").split()
+    names = {word.removeprefix("--").rpartition(".")[2] for word in ignored if "." in word}
+    assert names == UNNAMED

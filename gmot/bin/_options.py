@@ -10,10 +10,11 @@ EXECUTOR = (
     "(docs/cluster.md)"
 )
 _UNITS = ("utterance", "speaker")
+AVERAGES = ("last", "best", "ema")
 _SHARED: dict[str, dict[str, Any]] = {
     "--avg": {"type": PositiveInt, "default": 1, "help": "epochs to average, --epoch included"},
     "--average": {
-        "choices": ("last", "best", "ema"),
+        "choices": AVERAGES,
         "default": "last",
         "help": "what is averaged: the last --avg epochs, the --avg epochs of lowest dev loss (as "
         "far as they are kept: training.keep_best), or the running average of the weights",

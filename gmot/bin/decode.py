@@ -12,16 +12,10 @@ from gmot.cli import ArgumentParser, NonNegativeInt, PositiveFloat
 def get_parser() -> ArgumentParser:
     from gmot.decode.config import DecodingConfig
 
-    model = (
-        "--exp-dir",
-        "--epoch",
-        "--avg",
-        "--average",
-        "--lang-dir",
-        "--device",
-        "--num-threads",
-    )
-    parser = make_parser(__doc__, *model, "--prefix", "--fbank-dir", with_config=True)
+    model = ("--exp-dir", "--epoch", "--avg", "--average")
+    data = ("--lang-dir", "--prefix", "--fbank-dir")
+    machine = ("--device", "--num-threads")
+    parser = make_parser(__doc__, *model, *data, *machine, with_config=True)
     parser.add_argument("--splits", nargs="+", default=["dev", "test"], help="splits to decode")
     parser.add_argument("--graph-dir", help="folder of H.pt, HLG.pt and G.pt")
     parser.add_argument("--teacher", help="masked LM of plm-rescoring: folder or hub name")

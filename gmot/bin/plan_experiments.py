@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from gmot.bin import decode, train
+from gmot.bin._options import AVERAGES
 from gmot.cli import NonNegativeInt, PositiveInt
 from gmot.common import GmotError
+from gmot.config import changeable
+from gmot.data.config import DataConfig
 from gmot.training.config import TrainingConfig
 
 # Required options of training and decoding, which the recipe fills in later.
@@ -25,11 +28,8 @@ _REQUIRED = ("--exp-dir", "--fbank-dir", "--lang-dir", "--prefix", "--teacher")
 LATER = [word for name in _REQUIRED for word in (name, "later")]
 
 
-# Options that do not change the result: no part of a name.
-UNNAMED = {
-    *("num_workers", "keep_last", "keep_best", "save_steps", "save_minutes"),
-    *("log_interval", "max_skipped", "compile"),
-}
+# Options that do not change the result, and may so on resume: no part of a name.
+UNNAMED = (changeable(TrainingConfig, "free") | changeable(DataConfig, "free")) - {"num_epochs"}
 
 
 class Experiment(NamedTuple):
@@ -56,7 +56,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--avg", type=PositiveInt, required=True, help="number of epochs, if available"
     )
-    parser.add_argument("--average", choices=("last", "best", "ema"), default="last")
+    parser.add_argument("--average", choices=AVERAGES, default="last")
     parser.add_argument("--epoch", type=PositiveInt, help="last epoch to decode")
     parser.add_argument(
         "--seeds", type=NonNegativeInt, nargs="+", help="training seeds of each experiment"
