@@ -205,6 +205,21 @@ def fingerprint(*parts: Any) -> str:
     return digest.hexdigest()[:16]
 
 
+def seed_of(*key: Any) -> int:
+    """Seed of a generator (56 bits) that is a function of ``key``."""
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return int.from_bytes(digest[:7], "little")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory of a device or of this machine was exhausted."""
+    texts = ("out of memory", "can't allocate memory", "not enough memory")
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(t in text for t in texts)
+    )
+
+
 def require_file(path: PathLike, what: str, remedy: str) -> Path:
     """``path``; raises GmotError if the file is missing or empty."""
     path = Path(path)

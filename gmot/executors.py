@@ -22,9 +22,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gmot.common import GmotError
+from gmot.common import GmotError, empty_folder, holds_json, write_json
 
 POLL = 60.0  # seconds between looks at an idle executor
+MARKER = "source.json"  # in a folder of shards: what they are made from
 
 
 class Shard(NamedTuple):
@@ -41,10 +42,17 @@ class Shard(NamedTuple):
     inputs: Sequence[str] = ()
 
 
+def keep_shards_of(folder: Path, source: dict[str, str]) -> None:
+    """Empty a folder of shards, unless they are made from ``source``."""
+    if not holds_json(folder / MARKER, source):
+        empty_folder(folder)
+        write_json(folder / MARKER, source)
+
+
 def run_shards(
     function: Callable[..., Any],
     shards: Sequence[Shard],
-    marker: Path,
+    folder: Path,
     product: str,
     num_jobs: int = 1,
     executor: str | None = None,
@@ -54,8 +62,8 @@ def run_shards(
     Every call uses one thread.
 
     Args:
-      marker: file, in the folder of the shards, whose content identifies what they are made from.
-        A worker of a cluster must see the same.
+      folder: of the shards, prepared by :func:`keep_shards_of`. A worker of a cluster must see the
+        same :data:`MARKER` in it.
       product: what is computed, for the messages of errors.
       num_jobs: local processes; 1: this process.
       executor: address of a Dask scheduler, ``tcp://host:8786``, instead of local processes.
@@ -66,7 +74,7 @@ def run_shards(
     if executor is not None and shards:
         from gmot.cluster import run_on_cluster
 
-        yield from run_on_cluster(function, shards, marker.absolute(), product, executor)
+        yield from run_on_cluster(function, shards, (folder / MARKER).absolute(), product, executor)
         return
     tasks = [(function, *shard.arguments) for shard in shards]
     num_jobs = min(num_jobs, len(tasks))

@@ -16,6 +16,8 @@ from gmot.common import GmotError, PathLike, read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = "config.json"  # in the folder of an experiment
+BOARD = "tensorboard"  # folder of TensorBoard's event files
+SKIPPED = "skipped.jsonl"  # skipped updates
 PACKAGES = ("torch", "k2", "lhotse", "transformers", "numpy", "kaldialign")
 
 

@@ -142,13 +142,11 @@ if [ ${#names[@]} -gt 0 ]; then
     summarize --experiments "${names[@]}" --output "$exp_dir/RESULTS.md" --unit "$unit" \
     --title "$title" "${published[@]}"
 fi
-if [ -f local/make_report.py ]; then
-  for name in "${names[@]}"; do
-    stage 10 "$exp_dir/$name/report" --after "$exp_dir/$name/decode" \
-      --out "$exp_dir/$name/report.html" -- \
-      python local/make_report.py --exp-dir "$exp_dir/$name" --unit "$unit"
-  done
-fi
+for name in "${names[@]}"; do
+  stage 10 "$exp_dir/$name/report" --after "$exp_dir/$name/decode" \
+    --out "$exp_dir/$name/report.html" -- \
+    python local/make_report.py --exp-dir "$exp_dir/$name" --unit "$unit"
+done
 if [ "$stop_stage" -ge 10 ] && [ ${#names[@]} -gt 0 ]; then
   # The tables, the notes on intervals and the layers of the teacher.
   sed '/^## Details/,$d' "$exp_dir/RESULTS.md" | grep -E '^(\||- (95% intervals|mean)|Teacher: )'

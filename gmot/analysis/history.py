@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gmot.common import GmotError, PathLike
-
-BOARD = "tensorboard"  # folder of the event files in that of the experiment
+from gmot.provenance import BOARD
 
 
 class Curve(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from gmot.analysis import page
 from gmot.analysis.curves import grouped_tags, make_panels
-from gmot.analysis.history import BOARD, History, Picture, read_history
+from gmot.analysis.history import History, Picture, read_history
 from gmot.analysis.plots import draw_curves, to_svg
 from gmot.analysis.worst import listed, worst_utterances
 from gmot.common import GmotError, atomic_path, read_json
@@ -20,7 +20,7 @@ from gmot.config import flatten
 from gmot.data.clips import Clips, encode_clips
 from gmot.evaluation.report import averaged, choose, describe, interval_lines, method_rank, versions
 from gmot.evaluation.seeds import unique
-from gmot.provenance import RUNS, command, training_runs
+from gmot.provenance import BOARD, RUNS, SKIPPED, command, training_runs
 
 Record = dict[str, Any]
 
@@ -65,7 +65,7 @@ def read_experiment(folder: Path) -> Experiment:
         read_history(folder) if trained else History(folder.resolve().name),
         read_json(folder / RUNS) if (folder / RUNS).exists() else {},
         choose(results, None, None) if results.exists() else [],
-        _num_skipped(folder / "skipped.jsonl"),
+        _num_skipped(folder / SKIPPED),
     )
 
 
@@ -132,7 +132,7 @@ def summary(found: Experiment) -> list[tuple[str, str, str]]:
         remark = f"lowest {cer.values[best]:.2f} % (epoch {at})"
         values.append(("dev CER in training", f"{cer.values[-1]:.2f} %", remark))
     if found.skipped:
-        values.append(("skipped updates", str(found.skipped), "see skipped.jsonl"))
+        values.append(("skipped updates", str(found.skipped), f"see {SKIPPED}"))
     for split in unique(r["split"] for r in found.records):
         record = min((r for r in found.records if r["split"] == split), key=method_rank)
         low, high = record["intervals"]["utterance"]

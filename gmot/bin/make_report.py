@@ -1,9 +1,8 @@
-"""Write the report of an experiment, one HTML page.
+"""Write the report of an experiment as one self-contained HTML page.
 
-It holds all that it shows, pictures and audio included, and is read without a network: curves,
-couplings through the epochs, error rates with intervals, the utterances with the most errors with
-their alignments and audio, configuration and provenance. What an experiment does not have (yet) is
-left out.
+Curves, couplings through the epochs, error rates with intervals, the utterances with the most
+errors with alignments and audio, configuration and provenance. Parts that an experiment does not
+have (yet) are left out.
 """
 
 from gmot.bin._options import add_options, make_parser

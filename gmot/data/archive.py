@@ -120,11 +120,16 @@ class HalfArchiveReader(FeaturesReader):
         expected = (offset + frames * bins) * DTYPE.itemsize
         if status.st_size < expected:
             raise ValueError(f"{status.st_size} bytes, expected {expected} or more")
-        archive = _map(self.storage_path, status.st_ino, status.st_mtime_ns)
+        archive = map_file(self.storage_path, status, DTYPE)
         matrix = archive[offset : offset + frames * bins].reshape(frames, bins)
         return matrix[left_offset_frames:right_offset_frames].astype(np.float32)
 
 
+def map_file(path: str, status: os.stat_result, dtype: Any) -> np.ndarray:
+    """Memory-mapped file, mapped once per process and state of the file."""
+    return _map(path, status.st_ino, status.st_mtime_ns, np.dtype(dtype))
+
+
 @functools.lru_cache(maxsize=1024)
-def _map(path: str, inode: int, modified: int) -> np.ndarray:
-    return np.memmap(path, DTYPE, "r")
+def _map(path: str, inode: int, modified: int, dtype: np.dtype) -> np.ndarray:
+    return np.memmap(path, dtype, "r")

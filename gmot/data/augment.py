@@ -5,12 +5,12 @@ training equals an uninterrupted one. lhotse's module draws from three global ge
 without time masks and on very short utterances.
 """
 
-import hashlib
 import math
 
 import torch
 from torch import Tensor
 
+from gmot.common import seed_of
 from gmot.data.config import SpecAugmentConfig
 
 
@@ -66,5 +66,4 @@ def _warp(features: Tensor, center: int, warped: int) -> Tensor:
 
 def generator_for(*key: object) -> torch.Generator:
     """Generator seeded by ``key``."""
-    digest = hashlib.sha256(repr(key).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+    return torch.Generator().manual_seed(seed_of(*key))

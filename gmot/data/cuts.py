@@ -49,7 +49,7 @@ def _decode(data: bytes) -> str:
 
 
 class Source(NamedTuple):
-    """What cuts of one archive share."""
+    """Properties shared by the cuts of one archive."""
 
     type: str  # of the features, lhotse's name
     num_features: int
@@ -111,11 +111,6 @@ class CutTable(Sequence[Cut]):
 
     def source(self, row: int) -> Source:
         return self.sources[self.source_index[row]]
-
-    def all_texts(self) -> list[str]:
-        """Texts of all cuts, in their order."""
-        distinct = list(self.texts)
-        return [distinct[index] for index in self.text_index.tolist()]
 
     def load_features(self, row: int) -> np.ndarray:
         """Features ``(T, F)`` float32 of a cut, stored or computed.

@@ -54,10 +54,6 @@ class AsrDataModule:
             self._cuts[split] = read_cuts(self.fbank_dir, self.prefix, split, on_the_fly)
         return self._cuts[split]
 
-    def texts(self, split: str) -> list[str]:
-        """Texts of all cuts of a split, in their order."""
-        return self.cuts(split).all_texts()
-
     def train_dataloader(
         self,
         split: str = "train",

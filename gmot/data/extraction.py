@@ -24,7 +24,6 @@ def extract(
     folder: Path,
     num_mel_bins: int,
     pitch: bool,
-    marker: Path,
     num_jobs: int,
     executor: str | None,
     store: bool = True,
@@ -32,7 +31,7 @@ def extract(
     """Write archives, cuts and summaries of shards (name -> cuts with audio) of a split.
 
     ``folder`` gets ``<name>.f16`` (with ``store``), ``<name>.jsonl.gz`` and, last, ``<name>.json``.
-    ``marker``, ``num_jobs`` and ``executor`` are those of :func:`gmot.executors.run_shards`.
+    ``num_jobs`` and ``executor`` are those of :func:`gmot.executors.run_shards`.
 
     Raises:
       GmotError: one of the processes was killed.
@@ -48,7 +47,7 @@ def extract(
         for name, cuts in shards.items()
     ]
     with tqdm(total=total, desc=f"features of {split}", unit="utt", disable=None) as progress:
-        for done in run_shards(_compute_shard, tasks, marker, "features", num_jobs, executor):
+        for done in run_shards(_compute_shard, tasks, folder, "features", num_jobs, executor):
             progress.update(done)
 
 

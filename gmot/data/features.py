@@ -34,10 +34,10 @@ from gmot.data import archive
 from gmot.data.audio import file_state
 from gmot.data.extraction import extract
 from gmot.data.manifests import manifest_path, read_manifest
+from gmot.executors import MARKER, keep_shards_of
 
 log = logging.getLogger(__name__)
 
-MARKER = "source.json"  # in a folder of shards: what they are made from
 FORMAT = 2  # increment it when the same input gives other files
 MIN_STD = 1e-3  # of a constant bin
 SHARD_SIZE, MAX_SHARDS = 250, 100
@@ -133,8 +133,7 @@ def compute_fbank(
         }
         if len(missing) < len(shards):
             log.info("%s: %d of %d shards exist", split, len(shards) - len(missing), len(shards))
-        marker = folder / MARKER
-        extract(missing, split, folder, num_mel_bins, pitch, marker, num_jobs, executor, store)
+        extract(missing, split, folder, num_mel_bins, pitch, num_jobs, executor, store)
         summaries = [read_json(folder / f"{name}.json") for name in shards]
         _merge(summaries, list(shards), folder, product)
     _report_failures(summaries, Path(fbank_dir) / f"{prefix}_excluded_{split}.txt", split)
@@ -159,9 +158,7 @@ def _fingerprint(manifest_dir: PathLike, prefix: str, split: str, *options: Any)
 
 def _reuse(folder: Path, product: Path, source: dict[str, str], store: bool) -> list[dict] | None:
     """Summaries of finished features of the same source; None if there is something to compute."""
-    marker = folder / MARKER
-    same = holds_json(marker, source)
-    if same:
+    if holds_json(folder / MARKER, source):
         names = sorted(path.stem for path in folder.glob("shard-*.json"))
         if all(_is_complete(folder, name, store) for name in names):
             summaries = [read_json(folder / f"{name}.json") for name in names]
@@ -169,9 +166,7 @@ def _reuse(folder: Path, product: Path, source: dict[str, str], store: bool) -> 
                 return summaries
     # The cuts go first: they must never name features that do not exist.
     product.unlink(missing_ok=True)
-    if not same:
-        empty_folder(folder)
-        write_json(marker, source)
+    keep_shards_of(folder, source)
     return None
 
 

@@ -1,18 +1,16 @@
 """Features computed from the audio whenever an utterance is loaded: those of the fbank stage."""
 
-import contextlib
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 
 from gmot.common import GmotError
 from gmot.data.archive import to_half
 from gmot.data.audio import audio_reason, load_samples
 from gmot.data.pitch import NAME as PITCH
 from gmot.data.pitch import NUM_PITCH, fbank_with_pitch
+from gmot.executors import in_one_thread
 
 FBANK = "kaldi-fbank"  # lhotse's name
 
@@ -44,8 +42,7 @@ def compute_features(cut: Any, kind: str, num_features: int) -> np.ndarray:
     num_mel_bins = num_features - (NUM_PITCH if kind == PITCH else 0)
     extractor = make_extractor(num_mel_bins, cut.sampling_rate, kind == PITCH)
     try:
-        with _one_thread():
-            features = extractor.extract(load_samples(cut), cut.sampling_rate)
+        features = in_one_thread(extractor.extract, load_samples(cut), cut.sampling_rate)
         return to_half(np.asarray(features)).astype(np.float32)
     except MemoryError:
         raise
@@ -54,14 +51,3 @@ def compute_features(cut: Any, kind: str, num_features: int) -> np.ndarray:
             f"features of '{cut.id}' cannot be computed: {audio_reason(error)}. Restore its audio, "
             "or run the fbank stage again, which leaves it out."
         ) from error
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread of torch: matrices this small are slower with several."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -7,7 +7,6 @@ that a split has the same batches as any other. Positions are kept beside the fo
 ``<prefix>_shar_<split>.json``.
 """
 
-import functools
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ import numpy as np
 from lhotse.features.io import FeaturesReader, get_reader, register_reader
 
 from gmot.common import GmotError, PathLike, atomic_path
+from gmot.data.archive import map_file
 from gmot.data.audio import file_state
 from gmot.data.manifests import read_records
 
@@ -46,7 +46,7 @@ class SharReader(FeaturesReader):
     ) -> np.ndarray:
         reader, offset, size = key.split(":")
         status = os.stat(self.storage_path)  # a file may be replaced under the same name
-        content = _map(self.storage_path, status.st_ino, status.st_mtime_ns)
+        content = map_file(self.storage_path, status, np.uint8)
         data = content[int(offset) : int(offset) + int(size)].tobytes()
         matrix = get_reader(reader)("").read(data, left_offset_frames, right_offset_frames)
         return np.asarray(matrix, np.float32)
@@ -55,11 +55,6 @@ class SharReader(FeaturesReader):
 def register() -> None:
     """Make lhotse know :class:`SharReader` in this process."""
     register_reader(SharReader)
-
-
-@functools.lru_cache(maxsize=1024)
-def _map(path: str, inode: int, modified: int) -> np.ndarray:
-    return np.memmap(path, np.uint8, "r")
 
 
 def shar_folder(fbank_dir: PathLike, prefix: str, split: str) -> Path:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gmot.common import GmotError
+from gmot.common import GmotError, is_out_of_memory
 from gmot.decode import lattice
 from gmot.decode.api import Decoded, Decoder
 from gmot.decode.candidates import Candidates, LmScales, search_lm_scales
@@ -157,7 +157,7 @@ def _encode(
         yield ids, use(log_probs, output_lengths), seconds
         return
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
+        if not is_out_of_memory(error):
             raise
         found = (
             f"out of memory while decoding {len(ids)} utterances, the longest one "

@@ -18,13 +18,11 @@ from gmot.common import (
     GmotError,
     PathLike,
     atomic_path,
-    empty_folder,
     fingerprint,
-    holds_json,
     read_json,
     write_json,
 )
-from gmot.executors import Shard, run_shards
+from gmot.executors import Shard, keep_shards_of, run_shards
 from gmot.provenance import choose_device
 from gmot.teacher.encoder import Teacher
 
@@ -126,11 +124,8 @@ def write_store(
         raise GmotError(f"{directory}: no sentences to compute teacher features of")
     target = Path(os.path.realpath(directory))  # a link often leads to a larger disk
     folder = target.parent / f".shards-{target.name}"
-    marker = folder / "source.json"
     source = {"made_from": fingerprint(FORMAT, teacher.fingerprint, batch_size, *distinct)}
-    if not holds_json(marker, source):
-        empty_folder(folder)
-        write_json(marker, source)
+    keep_shards_of(folder, source)
     shards = _make_shards(folder, distinct, batch_size)
     missing = [(path, part) for path, part in shards if _lengths(path, part, teacher.dim) is None]
     alone = executor is None and (num_jobs <= 1 or len(missing) <= 1)
@@ -140,7 +135,7 @@ def write_store(
     bar = tqdm(total=len(distinct), desc="teacher features", unit="sentence", disable=None)
     with bar:
         bar.update(len(distinct) - sum(len(part) for _, part in missing))
-        for done in run_shards(_compute_shard, tasks, marker, "the teacher", num_jobs, executor):
+        for done in run_shards(_compute_shard, tasks, folder, "the teacher", num_jobs, executor):
             bar.update(done)
     _merge(target, teacher, shards)
     shutil.rmtree(folder)
@@ -148,7 +143,7 @@ def write_store(
 
 
 class _Source(NamedTuple):
-    """What another process loads a teacher from, and the fingerprint that it must have."""
+    """Origin of a teacher for other processes, and its expected fingerprint."""
 
     folder_or_name: str
     layer: int

@@ -50,7 +50,7 @@ class Process:
         if self.local_rank >= torch.cuda.device_count():
             raise GmotError(
                 f"{torch.cuda.device_count()} GPUs for at least {self.local_rank + 1} processes of "
-                "this machine. Start at most as many processes as it has GPUs (--nproc-per-node)."
+                "this machine. Start at most as many processes as it has GPUs (--nproc_per_node)."
             )
         return f"cuda:{self.local_rank}"
 

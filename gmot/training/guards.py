@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gmot.common import GmotError
+from gmot.common import GmotError, is_out_of_memory
 from gmot.data.datamodule import Batch
+from gmot.provenance import SKIPPED
 from gmot.training.loss import LEAST_CTC, Losses
-
-SKIPPED = "skipped.jsonl"  # in the folder of the experiment
 
 
 @dataclass
@@ -35,7 +34,7 @@ class Evidence:
     """Utterances of the last updates; those of skipped ones go to ``skipped.jsonl``.
 
     A line per update and process: epoch, update in the epoch, step, cause, ids of the utterances
-    with a bad loss (all ids where only the gradient is not finite), losses and gradient norm.
+    with a bad loss (all ids where only the gradient is not finite), gradient norm.
     """
 
     def __init__(self, exp_dir: Path, rank: int = 0):
@@ -94,15 +93,6 @@ def _bad(record: _Record) -> Iterator[tuple[str, str]]:
             yield name, f"loss {total:g}, CTC loss {ctc:g}"
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory of the device or of this machine was exhausted."""
-    texts = ("out of memory", "can't allocate memory", "not enough memory")
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(t in text for t in texts)
-    )
-
-
 def dry_run(updater: Any, batches: Sequence[Batch], max_duration: float) -> None:
     """Forward and backward passes of the largest batches, which change nothing.
 
@@ -117,8 +107,9 @@ def dry_run(updater: Any, batches: Sequence[Batch], max_duration: float) -> None
     moments = []
     if not updater.optimizer.state:  # what Adam will need
         moments = [torch.empty_like(p) for p in updater.parameters for _ in range(2)]
-    share = min(updater.process.gather(_share_that_fits(updater, batches)))
+    halvings = max(updater.process.gather(_halvings_to_fit(updater, batches)))
     del moments
+    share = 0.5**halvings
     if share == 1:
         return
     remedy = f"data.max_duration {max_duration * share:g} fits"
@@ -131,17 +122,17 @@ def dry_run(updater: Any, batches: Sequence[Batch], max_duration: float) -> None
     )
 
 
-def _share_that_fits(updater: Any, batches: Sequence[Batch]) -> float:
-    """Largest of 1, 1/2, 1/4, ... of each batch that fits; 0: not even one utterance does."""
-    share = 1.0
+def _halvings_to_fit(updater: Any, batches: Sequence[Batch]) -> float:
+    """Halvings after which each batch fits; infinite: not even one utterance does."""
+    halvings = 0
     for batch in batches:
-        for _ in range(round(-math.log2(share))):
+        for _ in range(halvings):
             batch = batch.halves()[0] if len(batch) > 1 else batch
         while not _fits(updater, batch):
             if len(batch) == 1:
-                return 0.0
-            batch, share = batch.halves()[0], share / 2
-    return share
+                return math.inf
+            batch, halvings = batch.halves()[0], halvings + 1
+    return halvings
 
 
 def _fits(updater: Any, batch: Batch) -> bool:

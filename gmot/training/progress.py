@@ -1,4 +1,4 @@
-"""What a training shows of itself: clock, console line, TensorBoard."""
+"""Progress of a training: clock, console line, TensorBoard."""
 
 import json
 import resource

@@ -119,9 +119,10 @@ def read_inputs(args: argparse.Namespace, process: Process | None = None) -> Inp
     mean, std = load_cmvn(args.fbank_dir, args.prefix)
     place = (process.rank, process.world_size)
     data = AsrDataModule(args.fbank_dir, args.prefix, args.data, args.training.seed, *place)
-    texts = data.texts(args.train_split)
-    labels.add(texts, args.lang_dir)
-    corpus = fingerprint(mean.tolist(), std.tolist(), *texts)
+    cuts = data.cuts(args.train_split)
+    labels.add(cuts.texts, args.lang_dir)
+    of_cuts = (cuts.texts.fingerprint, cuts.text_index.tobytes())
+    corpus = fingerprint(mean.tolist(), std.tolist(), *of_cuts)
     return Inputs(data, (mean, std), labels, tokenizer, store, corpus)
 
 
@@ -154,7 +155,7 @@ def make_trainer(
     report = exp_dir / "excluded.txt"
     teacher = store.rows if store is not None else None
     dev_teacher = teacher
-    if store is not None and any(t not in store for t in inputs.data.texts(args.dev_split)):
+    if store is not None and any(t not in store for t in inputs.data.cuts(args.dev_split).texts):
         logging.warning(
             "%s: no features of the texts of '%s': its transfer losses and couplings are left out. "
             "Run stage 7 again to have them.",

@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from gmot.common import GmotError
 from gmot.data.datamodule import Batch, Loader
+from gmot.provenance import BOARD, SKIPPED
 from gmot.training.config import TrainingConfig
 from gmot.training.dev import evaluate
 from gmot.training.distributed import Process
 from gmot.training.ema import RunningAverage
-from gmot.training.guards import SKIPPED, Evidence
+from gmot.training.guards import Evidence
 from gmot.training.labels import Labels
 from gmot.training.loss import LossModule
 from gmot.training.metrics import Reading, means
@@ -141,7 +142,7 @@ class Trainer:
           SystemExit: with status 75, after SIGTERM or SIGINT; the state is saved.
         """
         if self.process.is_main:
-            folder = self.exp_dir / "tensorboard"
+            folder = self.exp_dir / BOARD
             self.board = Board(folder, self.position.step + 1, self.config)
         self.saved = time.monotonic()
         handlers = {s: signal.signal(s, self._stop) for s in (signal.SIGTERM, signal.SIGINT)}

@@ -1,7 +1,6 @@
 """One update of the weights from the batches of all processes."""
 
 import contextlib
-import hashlib
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from gmot.common import is_out_of_memory, seed_of
 from gmot.data.datamodule import Batch
 from gmot.training.config import TrainingConfig
 from gmot.training.distributed import Process
-from gmot.training.guards import Evidence, is_out_of_memory
+from gmot.training.guards import Evidence
 from gmot.training.loss import LossModule
 from gmot.training.metrics import Metrics
 from gmot.training.optim import guarded_step, make_optimizer, make_scaler
@@ -50,7 +50,9 @@ class Updater:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        seed_generators(self.config.seed, place["epoch"], place["update"], self.process.rank)
+        # Dropout depends on this alone: a resumed training needs no random states.
+        key = (self.config.seed, place["epoch"], place["update"], self.process.rank)
+        torch.manual_seed(seed_of(*key))  # of the generators of all devices
         pending = [batch for batch in batches if len(batch)]
         while (failed := self._accumulate(pending)) is not None:
             pending[failed : failed + 1] = self._smaller(pending[failed], place)
@@ -124,13 +126,3 @@ class Updater:
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
         if state["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
-
-
-def seed_generators(*key: int) -> None:
-    """Seed torch's generators of all devices by a key.
-
-    What an update draws (dropout) depends on seed, epoch, update and process alone: a resumed
-    training needs no random states.
-    """
-    digest = hashlib.sha256(repr(key).encode()).digest()
-    torch.manual_seed(int.from_bytes(digest[:7], "little"))

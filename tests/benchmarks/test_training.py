@@ -52,8 +52,8 @@ def test_throughput_and_its_section(tmp_path):
     assert "transformers Wav2Vec2Conformer" in text
 
 
-def test_company(tmp_path):
+def test_steps_beside_other_jobs(tmp_path):
     page = tmp_path / "speed.md"
     options = ("--jobs", 1, "--rounds", 1, "--seconds", 0.1, "--size", "tiny", "--output", page)
-    benchmark("company", *options)
+    benchmark("shared_cores", *options)
     assert "| 2 threads, passive (gmot) |" in page.read_text()

@@ -92,7 +92,8 @@ def test_columns_hold_what_the_manifest_does(fbank):
         assert (cut.duration, cut.num_frames) == (expected.duration, expected.num_frames)
         assert cut.num_features == 80
         assert np.array_equal(cuts.load_features(row), expected.load_features())
-    assert data.texts("train") == [cut.supervisions[0].text for cut in stored]
+    texts = [cut.supervisions[0].text for cut in stored]
+    assert [cuts.text(row) for row in range(len(cuts))] == texts
     assert len(cuts.texts) == len(set(cuts.texts)) == 4 and cuts[-1] == cuts[17]
     with pytest.raises(IndexError):
         cuts[18]
