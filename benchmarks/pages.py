@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from gmot.common import write_lines
+from gmot.evaluation.report import markdown_table
 
 _PATHS = ("--wenet", "--output", "--gpu", "--kernel")  # options with paths of this machine
 
 
 def table(header: str, rows: Sequence[Sequence[Any]]) -> list[str]:
     """Lines of a table; ``header``: its columns, separated by bars."""
-    columns = [column.strip() for column in header.split("|")]
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    return [*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)]
+    return markdown_table([header.split("|"), *([*map(str, row)] for row in rows)]).splitlines()
 
 
 def command_line() -> str:
