@@ -274,22 +274,23 @@ def use_avx2_in_mkl(cpuinfo: PathLike = "/proc/cpuinfo") -> None:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
 
 
-def wait_passively() -> None:
-    """Let OpenMP's threads sleep while they wait for each other, instead of spinning.
+def limit_spinning() -> None:
+    """Let OpenMP's threads spin for a short time while they wait for each other, then sleep.
 
-    Threads that spin keep the one they wait for from running when the machine has other work: a
-    step on two cores beside three other jobs took 20 times as long (docs/training_speed.md). To be
-    called before torch is imported; the user's OMP_WAIT_POLICY or GOMP_SPINCOUNT wins.
+    Threads that spin keep those that they wait for from running when the machine has other work; if
+    they sleep at once, each of the many small operations of a step has to wake them. The count is
+    between both (docs/training_speed.md). To be called before torch is imported; the user's
+    OMP_WAIT_POLICY or GOMP_SPINCOUNT wins.
     """
-    if "GOMP_SPINCOUNT" not in os.environ:
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # libgomp's default: 300,000
 
 
 def run(main: Callable[[], Any]) -> None:
     """Run a script's ``main``; errors that the user can fix are one line with status 1."""
     setup_logging()
     use_avx2_in_mkl()
-    wait_passively()
+    limit_spinning()
     try:
         main()
     except BrokenPipeError:

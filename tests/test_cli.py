@@ -14,10 +14,10 @@ from gmot.cli import ArgumentParser, NonNegativeInt, PositiveFloat, PositiveInt,
 from gmot.common import (
     GmotError,
     atomic_path,
+    limit_spinning,
     read_json,
     require_file,
     use_avx2_in_mkl,
-    wait_passively,
 )
 from gmot.config import check_range, from_dict
 
@@ -293,13 +293,14 @@ def test_mkl_uses_avx2_on_amd(tmp_path, monkeypatch, cpuinfo, given, expected):
 
 @pytest.mark.parametrize(
     "given, expected",
-    [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active"), ({"GOMP_SPINCOUNT": "9"}, None)],
+    [({}, "10000"), ({"OMP_WAIT_POLICY": "passive"}, None), ({"GOMP_SPINCOUNT": "9"}, "9")],
 )
-def test_threads_do_not_spin_unless_the_user_says_so(monkeypatch, given, expected):
+def test_threads_spin_for_a_short_time_unless_the_user_says_otherwise(monkeypatch, given, expected):
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    wait_passively()
-    assert os.environ.get("OMP_WAIT_POLICY") == expected
+    limit_spinning()
+    assert os.environ.get("GOMP_SPINCOUNT") == expected
+    assert os.environ.get("OMP_WAIT_POLICY") == given.get("OMP_WAIT_POLICY")
