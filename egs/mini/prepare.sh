@@ -18,7 +18,7 @@ option size small "tiny (for tests), small, or full (synthesised here, for exper
 option data_dir "$recipe/data" "prepared data, in a folder per size"
 option venv "" "Python environment; none: the python on the PATH (default: .venv)"
 option set "" "set of package versions (shared/environment.sh --help)"
-option num_jobs 2 "processes for audio, features and the teacher"
+option num_jobs 2 "processes for audio and features"
 option executor "" "Dask scheduler for features and the teacher (docs/cluster.md), tcp://host:8786"
 option topology modified "CTC topology of the graphs: modified or full"
 option init_lang_dir "" "lang folder of the model that training starts from; its tokens are kept"
@@ -105,5 +105,5 @@ for store in ${teacher_stores-teacher}; do # run.sh: those that its experiments 
     --out "$data_dir/$store"/{features.bin,index.json} -- \
     python local/compute_teacher.py --manifest-dir "$manifests" --prefix $corpus \
     --train-split train --other-splits dev --teacher "$teacher" --layer "$teacher_layer" \
-    --store "$data_dir/$store" --num-jobs "$num_jobs" "${cluster[@]}" "${random[@]}"
+    --store "$data_dir/$store" "${cluster[@]}" "${random[@]}"
 done

@@ -28,7 +28,10 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--random-weights", action="store_true", help="untrained model (ablation)")
     parser.add_argument("--batch-size", type=PositiveInt, default=32, help="sentences")
     parser.add_argument(
-        "--num-jobs", type=PositiveInt, default=2, help="processes on the CPU; a GPU is used by one"
+        "--num-jobs",
+        type=PositiveInt,
+        default=1,
+        help="processes on the CPU, with a copy of the model each; a GPU is used by one",
     )
     add_options(parser, "--executor")
     return parser
