@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy.testing  # noqa: F401 (its import starts a process)
+# The imports of both start a process, matplotlib's where it has no list of the fonts yet.
+import matplotlib.font_manager  # noqa: F401
+import numpy.testing  # noqa: F401
 import pytest
 
 from gmot.common import use_avx2_in_mkl
