@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gmot.common import write_lines
-from gmot.evaluation.report import markdown_table
+from gmot.evaluation.tables import markdown_table
 
 _PATHS = ("--wenet", "--output", "--gpu", "--kernel")  # options with paths of this machine
 

@@ -42,9 +42,11 @@ def make(folder: Path, num_cuts: int) -> None:
     from small_bert import save_small_bert
 
     from gmot.text.tokens import TokenTable
+    from gmot.text.units import Characters, save_units
 
     save_small_bert(folder / "teacher", CHARACTERS)
     TokenTable.from_pieces(CHARACTERS).save(folder / "lang" / "tokens.txt")
+    save_units(Characters(), folder / "lang")
     write_json(folder / "toy_cmvn.json", {"mean": [0.0] * BINS, "std": [1.0] * BINS})
     (folder / "toy_feats_train").mkdir()
     rng = np.random.default_rng(0)

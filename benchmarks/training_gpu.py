@@ -172,7 +172,7 @@ def learning(system: str, small: bool, device: Any) -> dict[str, Any]:
                 refs[f"{n}-{m}"], hyps[f"{n}-{m}"] = (
                     "".join(chr(0x4E00 + i) for i in row) for row in (labels, ids)
                 )
-    return {"updates": len(train), "seconds": seconds, "cer": score(refs, hyps).cer}
+    return {"updates": len(train), "seconds": seconds, "cer": score(refs, hyps).rate}
 
 
 def resume(device: Any) -> dict[str, Any]:

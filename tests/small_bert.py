@@ -57,3 +57,47 @@ def save_small_bert(folder: Path, pieces, architecture: str = "BertModel", **siz
     """Save a WordPiece tokenizer of ``pieces`` and a model."""
     save_wordpiece(folder, pieces)
     return save_model(folder, len(SPECIAL) + len(list(pieces)), architecture, **sizes)
+
+
+def save_byte_pairs(folder: Path, merges=(), texts=(), vocab_size: int = 0) -> int:
+    """Save a byte-level BPE tokenizer, as GPT-2's, of given merges or trained on texts; its size.
+
+    A merge is two pieces with a space between them; ``\\u0120`` is a space of the text.
+    """
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    folder.mkdir(exist_ok=True)
+    end, alphabet = "<|endoftext|>", sorted(pre_tokenizers.ByteLevel.alphabet())
+    pairs = [tuple(merge.split(" ")) for merge in merges]
+    pieces = [end, *alphabet, *("".join(pair) for pair in pairs)]
+    model = models.BPE({piece: i for i, piece in enumerate(pieces)}, pairs)
+    tokenizer = Tokenizer(model if pairs else models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    if texts:
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=[end],
+            initial_alphabet=alphabet,
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+    special = {"bos_token": end, "eos_token": end, "unk_token": end}
+    saved = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+    saved.save_pretrained(folder)
+    return len(saved)
+
+
+def save_small_gpt2(folder: Path, merges) -> Path:
+    """Save a causal model with random weights, and a byte-level BPE tokenizer of given merges."""
+    import torch
+    import transformers
+
+    size = save_byte_pairs(folder, merges)
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=size, n_embd=16, n_layer=2, n_head=2, n_positions=40, initializer_range=0.5
+    )
+    transformers.GPT2Model(config).save_pretrained(folder)
+    return folder

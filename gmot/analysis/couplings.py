@@ -13,6 +13,7 @@ from gmot.config import from_dict
 from gmot.data.datamodule import AsrDataModule
 from gmot.model.checkpoint import load_for_decoding
 from gmot.teacher import Teacher
+from gmot.text.units import load_units
 from gmot.transfer.config import TransferConfig
 from gmot.transfer.losses import transport_loss
 
@@ -54,7 +55,7 @@ class TrainedTransport:
       args: options of ``local/plot_coupling.py``.
 
     Raises:
-      GmotError: no transport in training, or another teacher than in training.
+      GmotError: no transport in training, or another teacher or lang folder than in training.
     """
 
     def __init__(self, args: argparse.Namespace):
@@ -72,6 +73,7 @@ class TrainedTransport:
                 f"--teacher {args.teacher} (layer {self.teacher.layer}) is not the teacher "
                 f"{args.exp_dir} was trained with. Give the folder and layer of stage 7."
             )
+        self.units = load_units(args.lang_dir, lambda: self.teacher.tokenizer)
         self.data, self.split = AsrDataModule(args.fbank_dir, args.prefix), args.split
         cuts = sorted(self.data.cuts(self.split), key=lambda cut: (cut.duration, cut.id))
         self.ids = [cut.id for cut in cuts]  # shortest first
@@ -94,10 +96,10 @@ class TrainedTransport:
             if not rows:
                 continue
             output = self.model(batch.features[rows], batch.lengths[rows])
-            features = self.teacher.encode([batch.texts[row] for row in rows])
+            features = self.teacher.encode([batch.texts[row] for row in rows], self.units)
             for n, row in enumerate(rows):
                 name, frames = batch.ids[row], int(output.lengths[n])
-                pieces = ["[CLS]", *self.teacher.tokenize(batch.texts[row]), "[SEP]"]
+                pieces = ["[CLS]", *self.units.tokenize(batch.texts[row]), "[SEP]"]
                 found[name] = Utterance(name, pieces, output.acoustic[n, :frames], features[n])
         return [found[name] for name in ids]
 

@@ -18,11 +18,12 @@ from gmot.analysis.worst import listed, worst_utterances
 from gmot.common import GmotError, atomic_path, read_json
 from gmot.config import flatten
 from gmot.data.clips import Clips, encode_clips
-from gmot.evaluation.report import averaged, choose, describe, interval_lines, method_rank, versions
+from gmot.evaluation.files import Record, metrics_and_groups, primary, score_of
+from gmot.evaluation.report import averaged, choose, describe, rates_in_words, versions
 from gmot.evaluation.seeds import unique
+from gmot.evaluation.tables import interval_lines, interval_of, method_rank
 from gmot.provenance import BOARD, RUNS, SKIPPED, command, training_runs
-
-Record = dict[str, Any]
+from gmot.text.scoring_units import METRICS
 
 
 class Experiment(NamedTuple):
@@ -135,14 +136,10 @@ def summary(found: Experiment) -> list[tuple[str, str, str]]:
         values.append(("skipped updates", str(found.skipped), f"see {SKIPPED}"))
     for split in unique(r["split"] for r in found.records):
         record = min((r for r in found.records if r["split"] == split), key=method_rank)
-        low, high = record["intervals"]["utterance"]
-        values.append(
-            (
-                f"{split} CER",
-                f"{record['cer']:.2f} %",
-                f"{low:.2f} to {high:.2f}, {record['method']}",
-            )
-        )
+        for metric, score in record["scores"].items():
+            _, low, high = interval_of(score, "utterance")
+            remark = f"{low:.2f} to {high:.2f}, {record['method']}"
+            values.append((f"{split} {metric}", f"{score['rate']:.2f} %", remark))
     return values
 
 
@@ -188,7 +185,7 @@ def _when(history: History, picture: Picture) -> str:
 
 
 def error_rates(found: Experiment, unit: str) -> str:
-    """Table of methods and splits: CER, interval, counts of errors."""
+    """Per metric and group, a table of methods and splits: rate, interval, counts of errors."""
     records = found.records
     if not records:
         return "<p>Not decoded yet (<code>local/decode.py</code>).</p>"
@@ -196,27 +193,31 @@ def error_rates(found: Experiment, unit: str) -> str:
     by_method: dict[str, dict[str, Record]] = {}
     for record in sorted(records, key=method_rank):
         by_method.setdefault(record["method"], {})[record["split"]] = record
-    rows = [
-        (method, [_rate(of_split.get(split), unit) for split in splits])
-        for method, of_split in by_method.items()
-    ]
+    tables = []
+    for metric, group in metrics_and_groups(records):
+        rows = [
+            (method, [_rate(of_split.get(split), metric, group, unit) for split in splits])
+            for method, of_split in by_method.items()
+        ]
+        title = metric if group is None else f"{metric}, {escape(group)}"
+        tables.append(f"<h3>{title}</h3>{page.table(('decoding', *splits), rows)}")
     lines = interval_lines({found.history.name: records}, unit)
     notes = "".join(f"<br>{escape(line.removeprefix('- '))}." for line in lines)
     return (
-        f"<p>Character error rates in per cent; {averaged(records[0])}.</p>"
-        f"{page.table(('decoding', *splits), rows)}"
+        f"<p>{rates_in_words(records)} in per cent; {averaged(records[0])}.</p>{''.join(tables)}"
         f'<p class="soft">Below each rate: 95 % bootstrap interval; insertions, deletions, '
         f"substitutions.{notes}</p>"
     )
 
 
-def _rate(record: Record | None, unit: str) -> str:
-    if record is None:
+def _rate(record: Record | None, metric: str, group: str | None, unit: str) -> str:
+    score = score_of(record, metric, group) if record else None
+    if score is None:
         return "-"
-    low, high = record["intervals"].get(unit) or record["intervals"]["utterance"]
+    _, low, high = interval_of(score, unit)
     return (
-        f"<b>{record['cer']:.2f}</b><small>{low:.2f} to {high:.2f}</small>"
-        f"<small>{record['ins']} ins, {record['del']} del, {record['sub']} sub</small>"
+        f"<b>{score['rate']:.2f}</b><small>{low:.2f} to {high:.2f}</small>"
+        f"<small>{score['ins']} ins, {score['del']} del, {score['sub']} sub</small>"
     )
 
 
@@ -229,7 +230,8 @@ def worst(found: Experiment, args: argparse.Namespace) -> str:
     clips = _clips(found, record["split"], [u.id for u in utterances], args)
     return (
         f"<p>The {len(utterances)} utterances of <b>{escape(record['split'])}</b> with the most "
-        f"errors, by {escape(record['method'])}.</p>{listed(utterances, clips)}"
+        f"{escape(primary(record)[0])} errors, by {escape(record['method'])}.</p>"
+        f"{listed(utterances, clips, METRICS[primary(record)[0]].noun)}"
     )
 
 

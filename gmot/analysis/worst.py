@@ -7,16 +7,17 @@ from typing import Any, NamedTuple
 from gmot.analysis import page
 from gmot.common import PathLike
 from gmot.data.clips import Clips
-from gmot.evaluation.files import read_recogs, recogs_path
+from gmot.evaluation.files import primary, read_recogs, recogs_path
 from gmot.evaluation.scoring import GAP, Pair, align
 from gmot.evaluation.seeds import unique
+from gmot.text.scoring_units import METRICS
 
 ERRORS = {"sub": "substitution", "del": "deletion", "ins": "insertion"}
 
 
 class Utterance(NamedTuple):
     """Attributes:
-    pairs: aligned characters of reference and hypothesis.
+    pairs: aligned units of reference and hypothesis.
     ins, dels, sub: number of errors.
     """
 
@@ -50,7 +51,7 @@ def kind(pair: Pair) -> str:
 
 
 def worst_utterances(exp_dir: PathLike, record: dict[str, Any], count: int) -> list[Utterance]:
-    """Utterances with the most errors, then with the highest rate.
+    """Utterances with the most errors of the primary metric, then with the highest rate.
 
     Args:
       exp_dir: folder of the experiment.
@@ -61,7 +62,7 @@ def worst_utterances(exp_dir: PathLike, record: dict[str, Any], count: int) -> l
     """
     recogs = read_recogs(recogs_path(exp_dir, record))
     found = []
-    for name, pairs in align(recogs.refs, recogs.hyps).items():
+    for name, pairs in align(recogs.refs, recogs.hyps, METRICS[primary(record)[0]]).items():
         kinds = [kind(pair) for pair in pairs]
         errors = (kinds.count(which) for which in ("ins", "del", "sub"))
         found.append(Utterance(name, pairs, *errors))
@@ -70,19 +71,22 @@ def worst_utterances(exp_dir: PathLike, record: dict[str, Any], count: int) -> l
     return found[:count]
 
 
-def listed(utterances: Sequence[Utterance], clips: Clips) -> str:
-    """HTML of utterances with coloured alignments and, where there is one, their audio."""
+def listed(utterances: Sequence[Utterance], clips: Clips, noun: str) -> str:
+    """HTML of utterances with coloured alignments and, where there is one, their audio.
+
+    ``noun``: the aligned units, such as ``characters``.
+    """
     legend = " ".join(f'<span class="pair {k}">{name}</span>' for k, name in ERRORS.items())
     left_out = ""
     if clips.left_out:
         reasons = unique(clips.left_out.values())
         more = f" and {len(reasons) - 1} other reasons" if len(reasons) > 1 else ""
         left_out = f"&ensp;Without audio: {len(clips.left_out)} ({escape(reasons[0])}{more})."
-    items = "".join(f"<li>{_utterance(u, clips)}</li>\n" for u in utterances)
+    items = "".join(f"<li>{_utterance(u, clips, noun)}</li>\n" for u in utterances)
     return f'<p class="legend soft">{legend}{left_out}</p><ol class="utterances">{items}</ol>'
 
 
-def _utterance(utterance: Utterance, clips: Clips) -> str:
+def _utterance(utterance: Utterance, clips: Clips, noun: str) -> str:
     flac = clips.flac.get(utterance.id)
     pairs = "".join(
         f'<span class="pair {kind(pair)}">'
@@ -92,7 +96,7 @@ def _utterance(utterance: Utterance, clips: Clips) -> str:
     )
     return (
         f'<header><code>{escape(utterance.id)}</code><span class="soft">{utterance.counts} in '
-        f"{utterance.ref_len} characters</span>"
+        f"{utterance.ref_len} {noun}</span>"
         f"{page.audio(flac) if flac else ''}</header>"
         '<div class="alignment"><span class="sides"><span>ref</span><span>hyp</span></span>'
         f"{pairs}</div>"

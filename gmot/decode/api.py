@@ -21,7 +21,7 @@ class Decoded:
     """Result of decoding a batch.
 
     Attributes:
-      candidates: method -> candidates of each utterance, texts without spaces.
+      candidates: method -> candidates of each utterance, with spaces as in normalised text.
       seconds: method -> wall time; shared results count in full for each method.
       no_path: method -> utterances without a path in the graph, answered by greedy search.
       reduced_states: ``max_active_states`` of each utterance searched with fewer active states

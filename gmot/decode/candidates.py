@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import kaldialign
 import numpy as np
 
-from gmot.text.tokens import characters
+from gmot.text.scoring_units import CER, Metric
 
 LmScales = Mapping[str, float]  # score name -> scale
 # Rule of search_lm_scales, recorded in scales.json.
@@ -42,20 +42,21 @@ class Candidates:
         """The text of :meth:`best`."""
         return self.texts[self.best(lm_scales)]
 
-    def errors(self, reference: str) -> np.ndarray:
-        """Character errors of each text: (len(texts),)."""
-        units = characters(reference)
-        return np.array(
-            [kaldialign.edit_distance(units, characters(t))["total"] for t in self.texts]
-        )
+    def errors(self, reference: str, metric: Metric = CER) -> np.ndarray:
+        """Errors of each text: (len(texts),)."""
+        expected, found = metric.units(reference), map(metric.units, self.texts)
+        return np.array([kaldialign.edit_distance(expected, f)["total"] for f in found])
 
-    def oracle(self, reference: str) -> str:
+    def oracle(self, reference: str, metric: Metric = CER) -> str:
         """The text with the fewest errors."""
-        return self.texts[int(self.errors(reference).argmin())]
+        return self.texts[int(self.errors(reference, metric).argmin())]
 
 
 def search_lm_scales(
-    candidates: Mapping[str, Candidates], references: Mapping[str, str], choices: Sequence[LmScales]
+    candidates: Mapping[str, Candidates],
+    references: Mapping[str, str],
+    choices: Sequence[LmScales],
+    metric: Metric = CER,
 ) -> LmScales:
     """LM scales with the fewest errors (the first of equals), if the gain is significant.
 
@@ -65,10 +66,11 @@ def search_lm_scales(
 
     Args:
       candidates, references: utterance -> candidates, and its reference text.
+      metric: counts the errors.
     """
     if len(choices) == 1:
         return choices[0]
-    errors = {key: c.errors(references[key]) for key, c in candidates.items()}
+    errors = {key: c.errors(references[key], metric) for key, c in candidates.items()}
     made = np.array(
         [[errors[key][c.best(scales)] for key, c in candidates.items()] for scales in choices]
     )  # (choices, utterances)

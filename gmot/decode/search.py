@@ -13,7 +13,7 @@ from gmot.decode import lattice, rescoring
 from gmot.decode.candidates import Candidates, LmScales
 from gmot.decode.ctc_search import ctc_greedy_search, ctc_prefix_beam_search
 from gmot.text.normalize import join_words
-from gmot.text.tokens import pieces_to_text
+from gmot.text.units import detokenize
 
 if TYPE_CHECKING:
     from gmot.decode.api import Decoder
@@ -142,8 +142,8 @@ class Search:
 
     def masked_lm_rescored(self) -> list[Candidates | None]:
         """The best paths of the n-best lists, with scores of G and of the masked LM."""
-        words, best = self.decoder.words, [p[: self.config.num_plm_paths] for p in self.nbest]
-        texts = [join_words(words.decode(path.labels)) for paths in best for path in paths]
+        best = [paths[: self.config.num_plm_paths] for paths in self.nbest]
+        texts = [self._text(path.labels) for paths in best for path in paths]
         scores = iter(self.decoder.plm.score(texts))
         return [
             self.candidates(paths, lm=lm[: len(paths)], plm=[next(scores) for _ in paths])
@@ -152,7 +152,7 @@ class Search:
 
     def token_texts(self, ids: Sequence[Sequence[int] | None]) -> list[Candidates | None]:
         """Single candidates from token ids."""
-        return _single(ids, lambda i: pieces_to_text(self.decoder.tokens.decode(i)))
+        return _single(ids, lambda i: detokenize(self.decoder.tokens.decode(i)))
 
     def word_texts(self, ids: Sequence[Sequence[int] | None]) -> list[Candidates | None]:
         """Single candidates from word ids."""
@@ -167,7 +167,7 @@ class Search:
         return Candidates(tuple(self._text(p.labels) for p in paths), arrays)
 
     def _text(self, ids: Sequence[int]) -> str:
-        return "".join(self.decoder.words.decode(ids))
+        return join_words(self.decoder.words.decode(ids))
 
 
 def _single(

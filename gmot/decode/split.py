@@ -20,6 +20,7 @@ from gmot.decode.candidates import Candidates, LmScales, search_lm_scales
 from gmot.decode.config import DecodingConfig
 from gmot.decode.methods import METHODS
 from gmot.decode.search import synchronize
+from gmot.text.scoring_units import CER, Metric
 
 Model = Callable[..., Sequence[Any]]
 Batch = tuple[Sequence[str], Tensor, Tensor]  # ids, features (N, T, F), lengths (N,)
@@ -46,18 +47,21 @@ class DecodedSplit:
     encoder_seconds: float = 0.0
     peak_memory_mb: float = 0.0
 
-    def search_lm_scales(self, methods: Sequence[str], hlg_scale: float) -> dict[str, LmScales]:
+    def search_lm_scales(
+        self, methods: Sequence[str], hlg_scale: float, metric: Metric = CER
+    ) -> dict[str, LmScales]:
         """Method -> LM scales with the fewest errors (:func:`search_lm_scales`)."""
+        choices = {m: METHODS[m].lm_scales(hlg_scale) for m in methods}
         return {
-            m: search_lm_scales(self.candidates[m], self.refs, METHODS[m].lm_scales(hlg_scale))
-            for m in methods
+            m: search_lm_scales(self.candidates[m], self.refs, of_method, metric)
+            for m, of_method in choices.items()
         }
 
-    def hypotheses(self, method: str, lm_scales: LmScales) -> dict[str, str]:
-        """Utterance -> text of a method with LM scales."""
+    def hypotheses(self, method: str, lm_scales: LmScales, metric: Metric = CER) -> dict[str, str]:
+        """Utterance -> text of a method with LM scales; ``metric`` selects that of the oracle."""
         found = self.candidates[method]
         if METHODS[method].oracle:
-            return {key: c.oracle(self.refs[key]) for key, c in found.items()}
+            return {key: c.oracle(self.refs[key], metric) for key, c in found.items()}
         return {key: c.text(lm_scales) for key, c in found.items()}
 
 
@@ -184,12 +188,14 @@ def search_hlg_scale(
     decoder: Decoder,
     device: Any = "cpu",
     num_utterances: int | None = None,
+    metric: Metric = CER,
 ) -> float:
     """The HLG scale of the configuration with the fewest ``1best`` errors (the first of equals).
 
     Args:
       model, batches, device, num_utterances: of :func:`decode_split`.
       decoder: with HLG.
+      metric: counts the errors.
     Raises:
       GmotError: half a batch exceeds the memory.
     """
@@ -203,7 +209,7 @@ def search_hlg_scale(
                 for batch in group:
                     for ids, decoded, _ in _encode(lambda *x: x, batch, one_best, device):
                         for i, candidates in zip(ids, decoded.candidates["1best"]):
-                            errors[scale] += int(candidates.errors(refs[i])[0])
+                            errors[scale] += int(candidates.errors(refs[i], metric)[0])
             progress.update(sum(len(ids) for ids, _, _ in group))
     for scale, count in errors.items():
         logging.info("hlg_scale %g: %d errors", scale, count)

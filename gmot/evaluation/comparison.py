@@ -1,42 +1,22 @@
 """Comparison of experiments by paired bootstrap (:mod:`gmot.evaluation.bootstrap`)."""
 
-import os
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gmot.common import GmotError, PathLike
+from gmot.common import GmotError
 from gmot.evaluation import bootstrap
-from gmot.evaluation.bootstrap import Speakers
-from gmot.evaluation.files import read_recogs, recogs_path
-from gmot.evaluation.report import choose
+from gmot.evaluation.groups import ordered
+from gmot.evaluation.runs import Run
 from gmot.evaluation.scoring import Score, score
+from gmot.text.scoring_units import CER, Metric
 
 REMEDY = (
     "Decode again (local/decode.py stores the speakers of the cuts; the corpus needs an utt2spk), "
     "or use --unit utterance."
 )
-
-
-@dataclass(frozen=True)
-class Run:
-    """Recognition results of one trained model.
-
-    Attributes:
-      name: unique name; often derived from the file.
-      refs, hyps: utterance -> reference, hypothesis.
-      speakers: utterance -> speaker, if known.
-      file: source, for messages.
-    """
-
-    name: str
-    refs: dict[str, str]
-    hyps: dict[str, str]
-    speakers: Speakers = field(default_factory=dict)
-    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,9 +26,9 @@ class Compared:
     Attributes:
       name: names of its runs.
       scores: one per training seed.
-      cer: mean over the seeds.
-      ci_low, ci_high: 95 % interval of the CER.
-      difference: CER minus that of the first experiment; negative if better.
+      rate: error rate, mean over the seeds.
+      ci_low, ci_high: 95 % interval of the rate.
+      difference: rate minus that of the first experiment; negative if better.
       low, high: 95 % interval of the difference, paired.
       improvement: bootstrap probability of fewer errors than the first one; replications with equal
         errors count half.
@@ -58,7 +38,7 @@ class Compared:
 
     name: str
     scores: Sequence[Score]
-    cer: float
+    rate: float
     ci_low: float
     ci_high: float
     difference: float
@@ -76,10 +56,22 @@ class Comparison:
     Attributes:
       experiments: in the given order.
       unit: unit of resampling, ``utterance`` or ``speaker``.
+      group: of utterances; None: all.
     """
 
     experiments: Sequence[Compared]
     unit: str
+    group: str | None = None
+
+    @property
+    def metric(self) -> Metric:
+        """The error rate compared."""
+        return self.experiments[0].scores[0].metric
+
+    @property
+    def title(self) -> str:
+        """Such as ``WER`` or ``WER, adult``."""
+        return self.metric.name if self.group is None else f"{self.metric.name}, {self.group}"
 
     @property
     def conditions(self) -> str:
@@ -89,11 +81,39 @@ class Comparison:
         return bootstrap.conditions(self.unit, first.num_utterances, first.num_speakers, seeds)
 
 
+def compare_all(
+    experiments: Sequence[Sequence[Run]],
+    metrics: Sequence[Metric],
+    unit: str = "utterance",
+    replications: int = 10000,
+    seed: int = 0,
+) -> list[Comparison]:
+    """Comparisons (:func:`compare`) by each metric, of all utterances and of each group.
+
+    Groups are compared if all runs have them; one without reference text, or with fewer than two
+    speakers for the unit ``speaker``, is left out with a warning.
+    """
+    options = (unit, replications, seed)
+    runs = [run for of_one in experiments for run in of_one]
+    known = ordered(runs[0].groups.values()) if all(run.groups for run in runs) else []
+    found = []
+    for metric in metrics:
+        found.append(compare(experiments, *options, metric))
+        for group in known:
+            members = [[run.of_group(group) for run in of_one] for of_one in experiments]
+            try:
+                found.append(replace(compare(members, *options, metric), group=group))
+            except GmotError as error:
+                logging.warning("group '%s' is not compared: %s", group, error)
+    return found
+
+
 def compare(
     experiments: Sequence[Sequence[Run]],
     unit: str = "utterance",
     replications: int = 10000,
     seed: int = 0,
+    metric: Metric = CER,
 ) -> Comparison:
     """Compare experiments with the first one, on the same draws of utterances or speakers.
 
@@ -103,6 +123,7 @@ def compare(
       unit: unit of resampling, ``utterance`` or ``speaker``.
       replications: number of bootstrap replications.
       seed: random seed of the bootstrap.
+      metric: error rate.
     Raises:
       GmotError: fewer than two experiments, no replications, runs with different utterances,
         references or speakers, or the unit ``speaker`` without speakers.
@@ -116,7 +137,10 @@ def compare(
         if unit == "speaker":
             bootstrap.require_speakers(list(run.refs), run.speakers, run.file or run.name, REMEDY)
         _check_same(first, run)
-    scores = [[score(r.refs, r.hyps, speakers=r.speakers) for r in runs] for runs in experiments]
+    scores = [
+        [score(r.refs, r.hyps, speakers=r.speakers, metric=metric) for r in runs]
+        for runs in experiments
+    ]
     owners = [first.speakers[u] for u in scores[0][0].alignments] if unit == "speaker" else None
     counts = [s.utterance_counts for of_one in scores for s in of_one]
     columns = [counts[0][:, 3], *(c[:, :3].sum(axis=1) for c in counts)]
@@ -125,17 +149,17 @@ def compare(
     errors = np.split(sums[:, 1:], np.cumsum([len(s) for s in scores])[:-1], axis=1)
     streams = np.random.SeedSequence(seed).spawn(len(scores))  # independent of the units' draws
     drawn = [bootstrap.resample_seeds(e, np.random.default_rng(s)) for e, s in zip(errors, streams)]
-    cers = [sum(s.cer for s in of_one) / len(of_one) for of_one in scores]
+    rates = [sum(s.rate for s in of_one) / len(of_one) for of_one in scores]
     (first_errors, first_seeds), found = drawn[0], []
-    for runs, of_one, cer, (made, seeds) in zip(experiments, scores, cers, drawn):
+    for runs, of_one, rate, (made, seeds) in zip(experiments, scores, rates, drawn):
         more = made * first_seeds - first_errors * seeds  # integers, so that ties are exact
         found.append(
             Compared(
                 " + ".join(run.name for run in runs),
                 of_one,
-                cer,
+                rate,
                 *bootstrap.interval(100.0 * made / (seeds * lengths)),
-                cer - cers[0],
+                rate - rates[0],
                 *bootstrap.interval(100.0 * more / (seeds * first_seeds * lengths)),
                 float(np.mean(more < 0) + 0.5 * np.mean(more == 0)),
                 bootstrap.p_value(more),
@@ -157,6 +181,8 @@ def _check_same(first: Run, other: Run) -> None:
     of_both = [("references", first.refs, other.refs)]
     if first.speakers and other.speakers:
         of_both.append(("speakers", dict(first.speakers), dict(other.speakers)))
+    if first.groups and other.groups:
+        of_both.append(("groups", dict(first.groups), dict(other.groups)))
     for kind, one, two in of_both:
         differ = [name for name in sorted(first.refs) if one.get(name) != two.get(name)]
         if differ:
@@ -164,74 +190,3 @@ def _check_same(first: Run, other: Run) -> None:
                 f"{what}: {len(differ)} {kind} differ; of '{differ[0]}': '{one.get(differ[0])}' "
                 f"and '{two.get(differ[0])}'. Decode both with the same manifests."
             )
-
-
-def read_experiments(paths: Sequence[Sequence[PathLike]]) -> list[list[Run]]:
-    """Runs from recogs files of training seeds, named by the distinct parts of their paths.
-
-    Raises:
-      GmotError: a file is missing, malformed or given twice for one experiment.
-    """
-    for files in paths:
-        distinct = len({Path(path).resolve() for path in files})
-        if distinct < len(files):
-            raise GmotError(
-                f"{files[0]} ...: {len(files)} files of one experiment, but {distinct} distinct "
-                "ones. Give each training seed once."
-            )
-    names = iter(_names([path for files in paths for path in files]))
-    return [
-        [Run(next(names), *read_recogs(path), file=str(path)) for path in files] for files in paths
-    ]
-
-
-def _names(paths: Sequence[PathLike]) -> list[str]:
-    """Paths without their common first and last components."""
-    parts = [Path(path).parts for path in paths]
-    if len(set(parts)) == 1:
-        return [str(path) for path in paths]
-    start = len(os.path.commonprefix(parts))
-    end = len(os.path.commonprefix([p[start:][::-1] for p in parts]))
-    return ["/".join(p[start : len(p) - end]) or str(Path(*p)) for p in parts]
-
-
-def find_recogs(
-    exp_dirs: Sequence[PathLike],
-    split: str,
-    method: str,
-    epoch: int | None = None,
-    avg: int | None = None,
-) -> list[Path]:
-    """Recogs files of one experiment.
-
-    Args:
-      exp_dirs: experiment folders, one per training seed, with a ``results.json``.
-      split, method: decoded split and decoding method.
-      epoch, avg: of the results; None: the last decoded ones.
-    Raises:
-      GmotError: a folder without such results, two with the same training seed or with different
-        configurations.
-    """
-    paths = []
-    seeds: dict[int, Path] = {}
-    first: dict[str, Any] | None = None
-    for exp_dir in map(Path, exp_dirs):
-        record = choose(exp_dir / "results.json", epoch, avg, split, method)[-1]
-        paths.append(recogs_path(exp_dir, record))
-        seed, transfer = record.get("seed"), record.get("transfer") or {}
-        if seed is not None and seed in seeds:
-            raise GmotError(
-                f"{seeds[seed]} and {exp_dir} have the same training seed {seed}. Give runs of "
-                "different seeds (local/train.py --training.seed)."
-            )
-        seeds[seed] = exp_dir
-        first = transfer if first is None else first
-        keys = sorted(first.keys() | transfer.keys())
-        differing = [key for key in keys if first.get(key) != transfer.get(key)]
-        if differing:
-            raise GmotError(
-                f"{exp_dirs[0]} and {exp_dir} are different experiments and cannot be pooled: "
-                + ", ".join(f"{key} {first.get(key)} and {transfer.get(key)}" for key in differing)
-                + ". Separate them by --against."
-            )
-    return paths

@@ -1,24 +1,28 @@
 """Comparisons as log lines and Markdown tables."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from gmot.common import PathLike, atomic_path
 from gmot.evaluation.comparison import Compared, Comparison
 from gmot.evaluation.homophones import count_homophones
-from gmot.evaluation.report import markdown_table
+from gmot.evaluation.tables import markdown_table
 
 
 def console_lines(comparison: Comparison) -> list[str]:
     """One line per experiment, and one about the intervals."""
     first, *others = comparison.experiments
-    lines = [f"{first.name}: %CER {_cer(first)}"]
+    name = f"%{comparison.metric.name}"
+    group = f"[{comparison.group}] " if comparison.group else ""
+    lines = [f"{group}{first.name}: {name} {_rate(first)}"]
     for c in others:
         corrected = f", corrected {c.corrected_p:.4f}" if len(others) > 1 else ""
         lines.append(
-            f"{c.name}: %CER {_cer(c)}, difference {_difference(c)}, "
+            f"{group}{c.name}: {name} {_rate(c)}, difference {_difference(c)}, "
             f"probability of improvement {c.improvement:.3f}, p {c.p:.4f}{corrected}"
         )
-    return [*lines, _explanation(comparison)]
+    return [*lines, f"{group}{_explanation(comparison)}"]
 
 
 def _explanation(comparison: Comparison) -> str:
@@ -30,9 +34,9 @@ def _explanation(comparison: Comparison) -> str:
     )
 
 
-def _cer(c: Compared) -> str:
-    seeds = f", per seed {' '.join(f'{s.cer:.2f}' for s in c.scores)}" if len(c.scores) > 1 else ""
-    return f"{c.cer:.2f} ({c.ci_low:.2f} .. {c.ci_high:.2f}){seeds}"
+def _rate(c: Compared) -> str:
+    seeds = f", per seed {' '.join(f'{s.rate:.2f}' for s in c.scores)}" if len(c.scores) > 1 else ""
+    return f"{c.rate:.2f} ({c.ci_low:.2f} .. {c.ci_high:.2f}){seeds}"
 
 
 def _difference(c: Compared) -> str:
@@ -42,11 +46,17 @@ def _difference(c: Compared) -> str:
 def table(comparison: Comparison, homophones: bool = False) -> str:
     """Markdown table with one row per experiment, optionally with substitutions by a homophone."""
     several = len(comparison.experiments) > 2
-    head = ["experiment", "CER", "substitutions", *(["of them homophones"] if homophones else [])]
+    homophones = homophones and comparison.metric.has_characters
+    head = [
+        "experiment",
+        comparison.metric.name,
+        "substitutions",
+        *(["of them homophones"] if homophones else []),
+    ]
     beside = ["difference", "improvement", "p", *(["corrected p"] if several else [])]
     rows = [[*head, *beside]]
     for i, c in enumerate(comparison.experiments):
-        row = [c.name, _cer(c), f"{np.mean([s.sub for s in c.scores]):.5g}"]
+        row = [c.name, _rate(c), f"{np.mean([s.sub for s in c.scores]):.5g}"]
         if homophones:
             counts = [sum(count_homophones(s.alignments.values()).values()) for s in c.scores]
             row.append(f"{np.mean(counts):.5g}")
@@ -55,14 +65,20 @@ def table(comparison: Comparison, homophones: bool = False) -> str:
     return markdown_table(rows)
 
 
-def write_table(path: PathLike, comparison: Comparison, how: str, homophones: bool = False) -> None:
-    """Write a Markdown file with the table and ``how``, the command or files of the comparison."""
-    first = comparison.experiments[0].scores[0]
-    text = (
-        f"# Comparison\n\nCER in per cent over {first.ref_len} characters of "
-        f"{first.num_utterances} utterances, mean over the training seeds of an experiment. "
-        f"Improvement: bootstrap probability of fewer errors. {_explanation(comparison)}\n\n"
-        f"{table(comparison, homophones)}\n\n{how}\n"
-    )
+def write_tables(
+    path: PathLike, comparisons: Sequence[Comparison], how: str, homophones: bool = False
+) -> None:
+    """Write a Markdown file with a table per comparison and ``how``, their command or files."""
+    sections = "".join(_section(comparison, homophones) for comparison in comparisons)
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(f"# Comparison\n\n{sections}{how}\n", encoding="utf-8")
+
+
+def _section(comparison: Comparison, homophones: bool) -> str:
+    first = comparison.experiments[0].scores[0]
+    return (
+        f"## {comparison.title}\n\n{comparison.metric.name} in per cent over {first.ref_len} "
+        f"{comparison.metric.noun} of {first.num_utterances} utterances, mean over the training "
+        "seeds of an experiment. Improvement: bootstrap probability of fewer errors. "
+        f"{_explanation(comparison)}\n\n{table(comparison, homophones)}\n\n"
+    )

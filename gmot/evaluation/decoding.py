@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ from gmot.decode.candidates import LmScales
 from gmot.decode.methods import METHODS, graphs_needed, select_methods
 from gmot.decode.split import DecodedSplit, decode_split, search_hlg_scale
 from gmot.evaluation import files
-from gmot.evaluation.bootstrap import require_speakers
-from gmot.evaluation.homophones import count_homophones
+from gmot.evaluation.bootstrap import Speakers, require_speakers
+from gmot.evaluation.groups import group_utterances, read_groups
+from gmot.evaluation.homophones import count_homophones, require_characters
 from gmot.evaluation.scale_file import HLG, ScaleFile
-from gmot.evaluation.scoring import score
-from gmot.model.checkpoint import load_for_decoding
+from gmot.evaluation.scoring import score, score_groups
+from gmot.model.checkpoint import load_for_decoding, load_weights
 from gmot.provenance import choose_device, command, environment, runs_behind
+from gmot.text.scoring_units import SCORING, Metric
 from gmot.text.tokens import TokenTable, WordTable
 
 Record = dict[str, Any]
@@ -36,21 +38,31 @@ def decode(args: argparse.Namespace) -> list[Record]:
     Raises:
       GmotError: an input is missing or does not match the others.
     """
+    metrics = [SCORING[name] for name in dict.fromkeys(args.scoring)]
+    if args.homophones:
+        require_characters(metrics)
+    of_file = read_groups(args.groups) if args.groups else {}
     device = choose_device(args.device, args.num_threads)
     decoder = make_decoder(args, device)
-    model, config = load_for_decoding(args.exp_dir, args.epoch, args.avg, device, args.average)
+    if args.checkpoint:
+        model, config = load_weights(args.checkpoint, device)
+    else:
+        model, config = load_for_decoding(args.exp_dir, args.epoch, args.avg, device, args.average)
     _check_tokens(args, decoder, config)
     batches = DataConfig(args.max_duration, num_workers=args.num_workers)
     data = AsrDataModule(args.fbank_dir, args.prefix, batches)
     for split in args.splits:
         _check_features(data, split, model.config.num_features, args.exp_dir)
     speakers = {split: _speakers(data, split, args.unit) for split in args.splits}
+    groups = group_utterances(of_file, speakers, args.groups) if of_file else {}
     common = _provenance(args, config, device)
     scale_split = decoder.config.scale_split
     with_hlg = decoder.graphs.hlg is not None
     utterances = _utterances(data, scale_split) if with_hlg else None
-    file = ScaleFile(Path(args.exp_dir) / "scales.json", utterances, model, decoder)
-    hlg_scale = _hlg_scale(args, model, data, decoder, device, file)
+    file = ScaleFile(
+        Path(args.exp_dir) / "scales.json", utterances, model, decoder, metrics[0].name
+    )
+    hlg_scale = _hlg_scale(args, model, data, decoder, device, file, metrics[0])
     # Methods whose LM scales are selected on the scale split, which is decoded first.
     rescoring = [m for m in decoder.methods if len(METHODS[m].lm_scales(hlg_scale)) > 1]
     lm_scales: dict[str, LmScales] | None = None
@@ -63,18 +75,19 @@ def decode(args: argparse.Namespace) -> list[Record]:
             *(len(data.cuts(split)), split, hlg_scale, lm_scales),
         )
         if split == scale_split and with_hlg:
-            lm_scales = decoded.search_lm_scales(rescoring, hlg_scale)
+            lm_scales = decoded.search_lm_scales(rescoring, hlg_scale, metrics[0])
             file.write(hlg_scale, lm_scales)
             _log_defaults(lm_scales, hlg_scale, split)
         for method in decoder.methods:
             default = METHODS[method].lm_scales(hlg_scale)[0]
             scales = (lm_scales or {}).get(method, default)
-            record = {"split": split, "method": method, **common}
+            record = {"split": args.split_prefix + split, "method": method, **common}
             uses_hlg = "HLG.pt" in METHODS[method].graphs
             record["scales"] = {"hlg": hlg_scale, **scales} if uses_hlg else {}
             record |= _search(decoder, decoded, method)
-            hyps = decoded.hypotheses(method, scales)
-            records.append({**record, **_score(args, record, decoded, hyps, speakers[split])})
+            hyps = decoded.hypotheses(method, scales, metrics[0])
+            owners = (speakers[split], groups.get(split))
+            records.append({**record, **_score(args, metrics, record, decoded, hyps, *owners)})
     path = Path(args.exp_dir) / "results.json"
     files.update_results(path, records)
     logging.info("%s: %d results", path, len(records))
@@ -107,11 +120,6 @@ def _check_tokens(args: argparse.Namespace, decoder: Decoder, config: Mapping[st
         raise GmotError(
             f"{args.lang_dir}: tokens {decoder.tokens.fingerprint}, but {args.exp_dir} was trained "
             f"with {config.get('tokens')}. Give the --lang-dir of the training."
-        )
-    if decoder.plm is not None and decoder.plm.tokenizer.fingerprint != config["tokenizer"]:
-        logging.warning(
-            f"plm-rescoring: the tokenizer of --teacher {args.teacher} differs from that of the "
-            "training; hypotheses are scored with the former"
         )
 
 
@@ -164,6 +172,7 @@ def _hlg_scale(
     decoder: Decoder,
     device: torch.device,
     file: ScaleFile,
+    metric: Metric,
 ) -> float:
     """The given HLG scale, or the best of several on the scale split."""
     given, split = decoder.config.hlg_scale, decoder.config.scale_split
@@ -172,7 +181,7 @@ def _hlg_scale(
     if split not in args.splits:
         return file.read([HLG], given[0])[HLG]["graph"]
     batches, number = data.eval_dataloader(split), len(data.cuts(split))
-    return search_hlg_scale(model, batches, decoder, device, number)
+    return search_hlg_scale(model, batches, decoder, device, number, metric)
 
 
 def _log_defaults(lm_scales: Mapping[str, LmScales], hlg_scale: float, split: str) -> None:
@@ -186,37 +195,50 @@ def _log_defaults(lm_scales: Mapping[str, LmScales], hlg_scale: float, split: st
 
 def _score(
     args: argparse.Namespace,
+    metrics: Sequence[Metric],
     record: Record,
     decoded: DecodedSplit,
     hyps: Mapping[str, str],
-    speakers: Mapping[str, str | None],
+    speakers: Speakers,
+    groups: Mapping[str, str] | None,
 ) -> Record:
-    """Score hypotheses, log the score and write recogs, errs and cer-summary files."""
+    """Score hypotheses, log the scores and write recogs, errs and summary files."""
     split, method = record["split"], record["method"]
-    result = score(decoded.refs, hyps, speakers=speakers)
-    homophones = count_homophones(result.alignments.values()) if args.homophones else None
-    numbers = {
-        **result.record(),
+    costs = {
         "audio_seconds": round(decoded.audio_seconds, 2),
         "rtf_encoder": decoded.encoder_seconds / decoded.audio_seconds,
         "rtf_decoding": decoded.costs.seconds[method] / decoded.audio_seconds,
         "peak_memory_mb": round(decoded.peak_memory_mb, 1),
     }
-    if homophones is not None:
-        numbers["homophone_sub"] = sum(homophones.values())
     path = files.recogs_path(args.exp_dir, record)
-    files.write_recogs(path, decoded.refs, hyps, speakers)
-    files.write_errs(path.with_name(path.name.replace("recogs", "errs", 1)), result, homophones)
-    summary = path.with_name(path.name.replace("recogs", "cer-summary", 1))
-    files.write_summary(summary, {method: numbers})
-    logging.info("%s", result.line(f"{split}-{method}", args.unit))
+    files.write_recogs(path, decoded.refs, hyps, speakers, groups)
+    scores: dict[str, Record] = {}
+    for metric in metrics:
+        result = score(decoded.refs, hyps, speakers=speakers, metric=metric)
+        of_group = score_groups(result, groups, speakers) if groups else {}
+        numbers = result.record()
+        homophones = None
+        if args.homophones and metric.has_characters:
+            homophones = count_homophones(result.alignments.values())
+            numbers["homophone_sub"] = sum(homophones.values())
+        if of_group:
+            numbers["groups"] = {group: found.record() for group, found in of_group.items()}
+        # As icefall's names for the primary metric.
+        name = metric.name.lower()
+        errs = "errs" if metric == metrics[0] else f"errs-{name}"
+        files.write_errs(path.with_name(path.name.replace("recogs", errs, 1)), result, homophones)
+        summary = path.with_name(path.name.replace("recogs", f"{name}-summary", 1))
+        files.write_summary(summary, metric.name, {method: {**numbers, **costs}})
+        logging.info("%s", result.line(f"{split}-{method}", args.unit))
+        for group, found in of_group.items():
+            logging.info("%s", found.line(f"{split}-{method}, {group}", args.unit))
+        scores[metric.name] = numbers
     logging.info(
         "%s-%s: real-time factor %.5f (encoder) + %.5f (decoding), peak memory %.0f MB%s",
-        *(split, method, numbers["rtf_encoder"], numbers["rtf_decoding"]),
-        numbers["peak_memory_mb"],
+        *(split, method, costs["rtf_encoder"], costs["rtf_decoding"], costs["peak_memory_mb"]),
         "".join(f", {name} scale {value:g}" for name, value in record["scales"].items()),
     )
-    return numbers
+    return {"scores": scores, **costs}
 
 
 def _search(decoder: Decoder, decoded: DecodedSplit, method: str) -> Record:

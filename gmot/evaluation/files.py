@@ -1,19 +1,23 @@
-"""Result files of icefall (recogs, errs, cer-summary) and the records in ``results.json``."""
+"""Result files of icefall (recogs, errs, summaries) and the records in ``results.json``."""
 
 import ast
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gmot.common import GmotError, PathLike, atomic_path, read_json, require_file, write_json
 from gmot.evaluation.bootstrap import Speakers
+from gmot.evaluation.groups import ordered
 from gmot.evaluation.scoring import GAP, Pair, Score
 from gmot.provenance import training_runs
-from gmot.text.tokens import characters
+from gmot.text.normalize import join_words
+from gmot.text.scoring_units import mixed
+
+Record = dict[str, Any]
 
 
 def write_recogs(
@@ -21,16 +25,21 @@ def write_recogs(
     refs: Mapping[str, str],
     hyps: Mapping[str, str],
     speakers: Speakers | None = None,
+    groups: Mapping[str, str] | None = None,
 ) -> None:
     """Write ``recogs-*.txt``: lines ``id:<TAB>ref=[...]`` and ``id:<TAB>hyp=[...]`` as icefall,
-    and ``id:<TAB>spk=[...]`` for utterances with a speaker."""
+    and ``id:<TAB>spk=[...]`` and ``id:<TAB>group=[...]`` for utterances with a speaker or group.
+
+    Texts are lists of Chinese characters and words, whatever was scored.
+    """
     lines = []
     for name in sorted(refs):
-        lines.append(f"{name}:\tref={characters(refs[name])}")
-        lines.append(f"{name}:\thyp={characters(hyps[name])}")
-        speaker = (speakers or {}).get(name)
-        if speaker:
-            lines.append(f"{name}:\tspk={[speaker]}")
+        lines.append(f"{name}:\tref={mixed(refs[name])}")
+        lines.append(f"{name}:\thyp={mixed(hyps[name])}")
+        for key, of_key in (("spk", speakers), ("group", groups)):
+            value = (of_key or {}).get(name)
+            if value:
+                lines.append(f"{name}:\t{key}={[value]}")
     _write_lines(path, lines)
 
 
@@ -40,11 +49,12 @@ def _write_lines(path: PathLike, lines: Sequence[str]) -> None:
 
 
 class Recogs(NamedTuple):
-    """Content of ``recogs-*.txt`` by utterance; the speaker is optional."""
+    """Content of ``recogs-*.txt`` by utterance; speaker and group are optional."""
 
     refs: dict[str, str]
     hyps: dict[str, str]
     speakers: dict[str, str]
+    groups: dict[str, str]
 
 
 def read_recogs(path: PathLike) -> Recogs:
@@ -55,7 +65,7 @@ def read_recogs(path: PathLike) -> Recogs:
         hypothesis.
     """
     require_file(path, "Recognition results", "Decode first (local/decode.py).")
-    texts: dict[str, dict[str, str]] = {"ref": {}, "hyp": {}, "spk": {}}
+    texts: dict[str, dict[str, str]] = {"ref": {}, "hyp": {}, "spk": {}, "group": {}}
     expected = "expected 'UTTERANCE:<TAB>ref=[...]' or '...hyp=[...]'. Give a recogs-*.txt file."
     try:
         lines = Path(path).read_text(encoding="utf-8").split("\n")
@@ -64,10 +74,10 @@ def read_recogs(path: PathLike) -> Recogs:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        found = re.fullmatch(r"(.+):\t(ref|hyp|spk)=(\[.*\])\s*", line)
+        found = re.fullmatch(r"(.+):\t(ref|hyp|spk|group)=(\[.*\])\s*", line)
         try:
             name, side, units = found.groups() if found else ("", "", "")
-            text = "".join(ast.literal_eval(units))
+            text = join_words(ast.literal_eval(units))
         except (ValueError, SyntaxError, TypeError):
             raise GmotError(f"{path}, line {number}: found '{line[:60]}', {expected}") from None
         if name in texts[side]:
@@ -77,13 +87,14 @@ def read_recogs(path: PathLike) -> Recogs:
             )
         texts[side][name] = text
     unpaired = texts["ref"].keys() ^ texts["hyp"].keys()
-    alone = sorted(unpaired | (texts["spk"].keys() - texts["ref"].keys()))
+    owners = texts["spk"].keys() | texts["group"].keys()
+    alone = sorted(unpaired | (owners - texts["ref"].keys()))
     if alone:
         raise GmotError(
             f"{path}: {len(alone)} utterances without ref or hyp: {alone[:3]}. "
             "Decode this split again."
         )
-    return Recogs(texts["ref"], texts["hyp"], texts["spk"])
+    return Recogs(*texts.values())
 
 
 def write_errs(path: PathLike, result: Score, homophones: Mapping[Pair, int] | None = None) -> None:
@@ -110,9 +121,9 @@ def write_errs(path: PathLike, result: Score, homophones: Mapping[Pair, int] | N
         sections["HOMOPHONES: count ref -> hyp"] = [f"{n}   {a} -> {b}" for n, a, b in alike]
     names = ", ".join(head.split(":")[0] + ":" for head in sections)
     lines = [
-        f"%CER = {result.cer:.2f}",
+        f"%{result.metric.name} = {result.rate:.2f}",
         f"Errors: {result.ins} insertions, {result.dels} deletions, {result.sub} substitutions, "
-        f"over {result.ref_len} reference characters ({correct} correct)",
+        f"over {result.ref_len} reference {result.metric.noun} ({correct} correct)",
         f"Search below for sections starting with {names}",
     ]
     for head, content in sections.items():
@@ -152,17 +163,18 @@ def _unit_lines(pairs: Mapping[Pair, int]) -> list[str]:
 SUMMARY_COLUMNS = {"rtf_encoder": ".5f", "rtf_decoding": ".5f", "peak_memory_mb": ".0f"}
 
 
-def write_summary(path: PathLike, results: Mapping[str, Mapping[str, float]]) -> None:
-    """Write ``cer-summary-*.txt``, the lowest CER first.
+def write_summary(path: PathLike, metric: str, results: Mapping[str, Mapping[str, float]]) -> None:
+    """Write ``cer-summary-*.txt``, ``wer-summary-*.txt``, ..., the lowest rate first.
 
     Args:
-      results: settings -> ``cer`` (per cent), ``rtf_encoder``, ``rtf_decoding`` (real-time
+      metric: name, the head of a column.
+      results: settings -> ``rate`` (per cent), ``rtf_encoder``, ``rtf_decoding`` (real-time
         factors), ``peak_memory_mb``.
     """
-    lines = ["\t".join(["settings", "CER", *SUMMARY_COLUMNS])]
-    for settings, numbers in sorted(results.items(), key=lambda item: item[1]["cer"]):
+    lines = ["\t".join(["settings", metric, *SUMMARY_COLUMNS])]
+    for settings, numbers in sorted(results.items(), key=lambda item: item[1]["rate"]):
         cells = [f"{numbers[name]:{style}}" for name, style in SUMMARY_COLUMNS.items()]
-        lines.append("\t".join([settings, f"{numbers['cer']:.2f}", *cells]))
+        lines.append("\t".join([settings, f"{numbers['rate']:.2f}", *cells]))
     _write_lines(path, lines)
 
 
@@ -174,6 +186,11 @@ def recogs_path(exp_dir: PathLike, record: Mapping[str, Any]) -> Path:
 
 
 RECORD_KEYS = ("split", "method", "epoch", "avg")  # and average, if other than "last"
+# Of a record of before there were several metrics, beside "cer".
+_SCORE = (
+    *("intervals", "ins", "del", "sub", "ref_len", "num_utterances", "num_speakers", "num_empty"),
+    "homophone_sub",
+)
 
 
 def _key(record: Mapping[str, Any]) -> tuple:
@@ -206,18 +223,62 @@ def _first_run(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return training_runs(record.get("training"))[:1]
 
 
-def read_results(path: PathLike) -> list[dict[str, Any]]:
+def read_results(path: PathLike) -> list[Record]:
     """Read ``results.json``, sorted by time of decoding.
+
+    Each record has ``scores``: metric (``CER``, ...) -> the numbers of
+    :meth:`gmot.evaluation.scoring.Score.record`, and optionally ``homophone_sub`` and ``groups``
+    (group -> its numbers); the first metric is the primary one. Records of older versions, with
+    the numbers of the CER beside the other fields, are converted.
 
     Raises:
       GmotError: missing, or not a list of records.
     """
     records = read_json(path)
     if not isinstance(records, list) or not all(
-        isinstance(r, dict) and r.keys() >= {*RECORD_KEYS, "cer"} for r in records
+        isinstance(r, dict) and r.keys() >= {*RECORD_KEYS} and r.keys() & {"scores", "cer"}
+        for r in records
     ):
         raise GmotError(
-            f"{path}: expected a list of records with {', '.join(RECORD_KEYS)} and cer. Remove it "
-            "and decode again."
+            f"{path}: expected a list of records with {', '.join(RECORD_KEYS)} and scores (or "
+            "cer). Remove it and decode again."
         )
-    return records
+    return [record if "scores" in record else _converted(record) for record in records]
+
+
+def _converted(record: Record) -> Record:
+    """A record of an older version with ``scores``."""
+    score = {"rate": record["cer"], **{k: record[k] for k in _SCORE if k in record}}
+    others = {k: v for k, v in record.items() if k not in ("cer", "ci_low", "ci_high", *_SCORE)}
+    return {**others, "scores": {"CER": score}}
+
+
+def score_of(record: Record, metric: str, group: str | None = None) -> Record | None:
+    """Score of a record, or of a group of its utterances; None if there is none."""
+    score = record["scores"].get(metric)
+    return score if group is None or score is None else score.get("groups", {}).get(group)
+
+
+def primary(record: Record) -> tuple[str, Record]:
+    """Name and score of the primary metric."""
+    return next(iter(record["scores"].items()))
+
+
+def parts(record: Record) -> list[tuple[str, Record]]:
+    """Split, and each of its groups: name such as ``test, adult``, and score.
+
+    All metrics have the same utterances and groups, so the primary one stands for them.
+    """
+    _, score = primary(record)
+    split = record["split"]
+    groups = score.get("groups", {}).items()
+    return [(split, score), *((f"{split}, {group}", found) for group, found in groups)]
+
+
+def metrics_and_groups(records: Iterable[Record]) -> list[tuple[str, str | None]]:
+    """All metrics of records, each followed by its groups: (metric, group or None)."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        for metric, score in record["scores"].items():
+            found.setdefault(metric, set()).update(score.get("groups", {}))
+    return [(metric, g) for metric, groups in found.items() for g in (None, *ordered(groups))]

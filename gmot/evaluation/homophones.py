@@ -5,7 +5,19 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
+from gmot.common import GmotError
 from gmot.evaluation.scoring import GAP, Pair
+from gmot.text.scoring_units import Metric
+
+
+def require_characters(metrics: Sequence[Metric]) -> None:
+    """Check that homophones can be counted; GmotError if Chinese characters are no units."""
+    if not any(metric.has_characters for metric in metrics):
+        raise GmotError(
+            "--homophones: Mandarin homophones are counted among characters, but --scoring is "
+            f"{' '.join(metric.noun for metric in metrics)}. Add characters or mixed to it, or "
+            "leave out --homophones (decoding.yaml of a recipe)."
+        )
 
 
 def count_homophones(alignments: Iterable[Sequence[Pair]]) -> dict[Pair, int]:

@@ -6,19 +6,11 @@ from typing import Any
 
 from gmot.common import GmotError, PathLike, atomic_path
 from gmot.config import load_yaml
-from gmot.decode.methods import METHODS
-from gmot.evaluation.bootstrap import conditions
-from gmot.evaluation.files import read_results
-from gmot.evaluation.seeds import (
-    Chosen,
-    Record,
-    mean_and_spread,
-    pool_seeds,
-    seeds_of,
-    spread_lines,
-    unique,
-)
+from gmot.evaluation.files import Record, metrics_and_groups, primary, read_results
+from gmot.evaluation.seeds import pool_seeds, spread_lines, unique
+from gmot.evaluation.tables import interval_lines, markdown_table, results_tables, speed_table
 from gmot.provenance import training_runs
+from gmot.text.scoring_units import METRICS
 
 
 def summarize(
@@ -40,7 +32,7 @@ def summarize(
       published: YAML file of published results to quote.
       unit: unit of resampling of the intervals, ``utterance`` or ``speaker``.
     Returns:
-      The table, the conditions of its intervals, and the teacher layer of each experiment.
+      The tables, the conditions of their intervals, and the teacher layer of each experiment.
     Raises:
       GmotError: an experiment without such results, results without interval by speaker, or a
         malformed file of published results.
@@ -53,18 +45,19 @@ def summarize(
     pooled = pool_seeds(chosen)
     teachers = [f"{name} {teacher_of(records)}" for name, records in pooled.items()]
     notes = [*interval_lines(pooled, unit), *spread_lines(pooled)]
-    lines = [results_table(pooled, unit), "", *notes, "", f"Teacher: {'; '.join(teachers)}."]
+    lines = [results_tables(pooled, unit), "", *notes, "", f"Teacher: {'; '.join(teachers)}."]
     table = "\n".join(lines)
     seeds = ""
     if len(pooled) < len(chosen):
-        lines = ["### Training seeds", "", results_table(chosen, unit), ""]
+        lines = ["### Training seeds", "", results_tables(chosen, unit, "####"), ""]
         seeds = "\n".join([*lines, *interval_lines(chosen, unit), "", ""])
     details = "\n".join(describe(name, records) for name, records in chosen.items())
     with atomic_path(output) as temporary:
         temporary.write_text(
             f"# {title}\n\nWritten by `local/summarize_results.py`.\n\n## Measured\n\n"
-            "Character error rates in per cent with 95% bootstrap intervals; of several training "
-            "seeds, mean ± standard deviation.\n\n"
+            f"{rates_in_words(r for records in chosen.values() for r in records)} in per cent "
+            "with 95% bootstrap intervals; of several training seeds, mean ± standard "
+            "deviation.\n\n"
             f"{table}\n\n## Speed\n\n"
             "Real-time factors (seconds per second of speech) over all splits; peak memory "
             "of all methods decoded together.\n\n"
@@ -160,84 +153,22 @@ def averaged(record: Record) -> str:
     return f"epochs {epoch - avg + 1} to {epoch} averaged"
 
 
+def rates_in_words(records: Iterable[Record]) -> str:
+    """Such as ``Word error rate (WER), character error rate (CER)``."""
+    names = unique(metric for metric, _ in metrics_and_groups(records))
+    text = ", ".join(f"{METRICS[name].title} ({name})" for name in names)
+    return text[:1].upper() + text[1:]
+
+
 def _require_speaker_intervals(path: Path, records: Sequence[Record]) -> None:
     for r in records:
-        if "speaker" not in r.get("intervals", {}):
+        _, score = primary(r)
+        if "speaker" not in score.get("intervals", {}):
             raise GmotError(
                 f"{path}: no interval by speaker for {r['split']} by {r['method']} "
-                f"({r.get('num_speakers') or 'unknown'} speakers). It needs an utt2spk with two or "
-                "more speakers: decode again (local/decode.py), or use --unit utterance."
+                f"({score.get('num_speakers') or 'unknown'} speakers). It needs an utt2spk with "
+                "two or more speakers: decode again (local/decode.py), or use --unit utterance."
             )
-
-
-def interval_lines(chosen: Chosen, unit: str) -> list[str]:
-    """One line per split: what its intervals resample and what they are conditional on."""
-    found = [
-        (r["split"], conditions(unit, r["num_utterances"], r.get("num_speakers")))
-        for records in chosen.values()
-        if len(seeds_of(records)) < 2
-        for r in records
-    ]
-    splits = [split for split, _ in found]
-    ordered = sorted(unique(found), key=lambda line: splits.index(line[0]))
-    return [f"- 95% intervals of {split}: {text}" for split, text in ordered]
-
-
-def _by_method(chosen: Chosen) -> Iterable[tuple[str, str, list[Record]]]:
-    """(method, experiment, records) for each row of a table."""
-    for method in METHODS:
-        for name, records in chosen.items():
-            found = [r for r in records if r["method"] == method]
-            if found:
-                yield method, name, found
-
-
-def method_rank(record: Record) -> int:
-    """Position of a record's method in tables: the simplest is 0."""
-    names = list(METHODS)
-    return names.index(record["method"]) if record["method"] in METHODS else len(names)
-
-
-def results_table(chosen: Chosen, unit: str = "utterance") -> str:
-    """One row per method and experiment, one column per split.
-
-    Error rates have an interval, or with several training seeds a spread.
-    """
-    splits = unique(r["split"] for records in chosen.values() for r in records)
-    rows = [["decoding", "experiment", *splits]]
-    for method, name, records in _by_method(chosen):
-        seeds, cells = len(seeds_of(records)), {}
-        for split in unique(r["split"] for r in records):
-            found = [r for r in records if r["split"] == split]
-            low, high = found[0]["intervals"][unit]
-            one = f"{found[0]['cer']:.2f} ({low:.2f} .. {high:.2f})"
-            cells[split] = mean_and_spread(found) if seeds > 1 else one
-        name += f" ({seeds} seeds)" if seeds > 1 else ""
-        rows.append([method, name, *(cells.get(split, "-") for split in splits)])
-    return markdown_table(rows)
-
-
-def speed_table(chosen: Chosen) -> str:
-    """Real-time factors over all splits, and the peak memory."""
-    rows = [["decoding", "experiment", "RTF encoder", "RTF decoding", "peak memory", "device"]]
-    for method, name, records in _by_method(chosen):
-        seconds = [r["audio_seconds"] for r in records]
-        factors = [
-            sum(r[key] * s for r, s in zip(records, seconds)) / sum(seconds)
-            for key in ("rtf_encoder", "rtf_decoding")
-        ]
-        memory = f"{max(r['peak_memory_mb'] for r in records):.0f} MB"
-        device = ", ".join(unique(r["device"] for r in records))
-        rows.append([method, name, *(f"{factor:.5f}" for factor in factors), memory, device])
-    return markdown_table(rows)
-
-
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Markdown table with aligned columns; the first row is the head."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [rows[0], ["-" * width for width in widths], *rows[1:]]
-    cells = ([text.ljust(width) for text, width in zip(row, widths)] for row in lines)
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def describe(name: str, records: Sequence[Record]) -> str:
@@ -256,15 +187,25 @@ def describe(name: str, records: Sequence[Record]) -> str:
     lines += [f"  - {text}" for text in unique(versions(r.get("environment")) for r in records)]
     lines.append(f"- seed {', '.join(map(str, unique(r.get('seed') for r in records)))}")
     for r in records:
-        homophones = f" ({r['homophone_sub']} of them homophones)" if "homophone_sub" in r else ""
+        counts = "; ".join(_counts(metric, score) for metric, score in r["scores"].items())
         lines.append(
-            f"- {r['split']}, {r['method']}: {r['ins']} ins, {r['del']} del, {r['sub']} sub"
-            f"{homophones}, of {r['ref_len']} characters in {r['num_utterances']} utterances, "
-            f"{r['num_empty']} without output; real-time factor {r['rtf_encoder']:.5f} (encoder) + "
-            f"{r['rtf_decoding']:.5f} (decoding) on {r['device']}; peak memory "
+            f"- {r['split']}, {r['method']}: {counts}; real-time factor {r['rtf_encoder']:.5f} "
+            f"(encoder) + {r['rtf_decoding']:.5f} (decoding) on {r['device']}; peak memory "
             f"{r['peak_memory_mb']:.0f} MB{_search(r)}"
         )
     return "\n".join([*lines, ""])
+
+
+def _counts(metric: str, score: Record) -> str:
+    """Error counts of a score in words."""
+    homophones = (
+        f" ({score['homophone_sub']} of them homophones)" if "homophone_sub" in score else ""
+    )
+    return (
+        f"{metric}: {score['ins']} ins, {score['del']} del, {score['sub']} sub{homophones}, of "
+        f"{score['ref_len']} {METRICS[metric].noun} in {score['num_utterances']} utterances, "
+        f"{score['num_empty']} without output"
+    )
 
 
 def teacher_of(records: Sequence[Record]) -> str:

@@ -21,16 +21,23 @@ class ScaleFile:
 
     Args:
       path: ``scales.json`` of an experiment.
+      scoring: name of the metric that counts the errors.
       utterances: fingerprint of the utterances and texts of the scale split; None if the split is
         missing, then they are not compared.
     """
 
     def __init__(
-        self, path: Path, utterances: str | None, model: torch.nn.Module, decoder: Decoder
+        self,
+        path: Path,
+        utterances: str | None,
+        model: torch.nn.Module,
+        decoder: Decoder,
+        scoring: str = "CER",
     ):
         self.path, self.decoder, self.config = path, decoder, decoder.config
         self.common: Facts = {
             "split": decoder.config.scale_split,
+            "scoring": scoring,
             "utterances": utterances,
             "model": fingerprint(*model.state_dict().values()),
             "tokens": decoder.tokens.fingerprint,
@@ -78,7 +85,8 @@ class ScaleFile:
             raise GmotError(f"{self.path}: no scales of {', '.join(missing)}. {remedy}")
         differ: dict[str, list[str]] = {}
         for name in names:
-            for text in _differences(content["found_with"][name], self.facts(name, hlg_scale)):
+            found = {"scoring": "CER", **content["found_with"][name]}  # not in older files
+            for text in _differences(found, self.facts(name, hlg_scale)):
                 differ.setdefault(text, []).append(name)
         if differ:
             listed = "; ".join(f"{what} ({', '.join(of)})" for what, of in differ.items())

@@ -1,5 +1,6 @@
-"""Character error rates with bootstrap intervals."""
+"""Error rates with bootstrap intervals."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -9,29 +10,35 @@ import numpy as np
 
 from gmot.common import GmotError
 from gmot.evaluation.bootstrap import Speakers, conditions, interval, resample
-from gmot.text.tokens import characters
+from gmot.evaluation.groups import ordered
+from gmot.text.scoring_units import CER, Metric
 
 GAP = ""  # aligned with inserted and deleted units; no unit is empty
 Pair = tuple[str, str]  # reference unit, hypothesis unit
 
 
+Alignments = dict[str, list[Pair]]  # by utterance
+
+
 @dataclass(frozen=True)
 class Score:
-    """Error counts of a split. Rates are in per cent.
+    """Error counts of a split, or of a group of its utterances. Rates are in per cent.
 
     Attributes:
-      cer: errors per reference character.
+      metric: the error rate.
+      rate: errors per reference unit.
       intervals: unit of resampling (``utterance``, and ``speaker`` if all utterances have a
         speaker and there are two or more) -> 95 % bootstrap interval
         (:mod:`gmot.evaluation.bootstrap`).
       ins, dels, sub: insertions, deletions, substitutions.
-      ref_len: number of reference characters.
+      ref_len: number of reference units.
       num_speakers: number of speakers; None if an utterance has none.
       num_empty: utterances with an empty hypothesis for a non-empty reference.
       alignments: utterance -> pairs of units.
     """
 
-    cer: float
+    metric: Metric
+    rate: float
     intervals: dict[str, tuple[float, float]]
     ins: int
     dels: int
@@ -40,7 +47,7 @@ class Score:
     num_utterances: int
     num_speakers: int | None
     num_empty: int
-    alignments: dict[str, list[Pair]]
+    alignments: Alignments
 
     @property
     def errors(self) -> int:
@@ -53,18 +60,22 @@ class Score:
 
     def record(self) -> dict[str, Any]:
         """The numbers with their names in ``results.json``."""
-        numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "alignments"}
+        names = [f.name for f in fields(self) if f.name not in ("metric", "alignments")]
+        numbers = {name: getattr(self, name) for name in names}
         numbers["del"] = numbers.pop("dels")
-        ci_low, ci_high = self.intervals["utterance"]
-        return {**numbers, "ci_low": ci_low, "ci_high": ci_high}
+        return numbers
 
     def line(self, name: str, unit: str = "utterance") -> str:
-        """Log line of icefall, with the interval by ``unit`` and its conditions."""
+        """Log line of icefall, with the interval by ``unit`` and its conditions.
+
+        Without an interval by speaker: by utterance.
+        """
+        unit = unit if unit in self.intervals else "utterance"
         low, high = self.intervals[unit]
         return (
-            f"[{name}] %CER {self.cer:.2f}% [{self.errors} / {self.ref_len}, {self.ins} ins, "
-            f"{self.dels} del, {self.sub} sub ] 95% interval {low:.2f} .. {high:.2f} "
-            f"({conditions(unit, self.num_utterances, self.num_speakers)})"
+            f"[{name}] %{self.metric.name} {self.rate:.2f}% [{self.errors} / {self.ref_len}, "
+            f"{self.ins} ins, {self.dels} del, {self.sub} sub ] 95% interval {low:.2f} .. "
+            f"{high:.2f} ({conditions(unit, self.num_utterances, self.num_speakers)})"
         )
 
 
@@ -74,17 +85,19 @@ def score(
     replications: int = 1000,
     seed: int = 0,
     speakers: Speakers | None = None,
+    metric: Metric = CER,
 ) -> Score:
-    """Character error rate of hypotheses.
+    """Error rate of hypotheses.
 
     Args:
-      refs: utterance -> text, scored as :func:`gmot.text.tokens.characters`.
+      refs: utterance -> text.
       hyps: utterance -> text, for the same utterances.
       replications: number of bootstrap replications.
       seed: random seed of the bootstrap.
       speakers: utterance -> speaker, for the interval by speaker.
+      metric: error rate, with the units of texts (:mod:`gmot.text.scoring_units`).
     Raises:
-      GmotError: different utterances, or no reference characters.
+      GmotError: different utterances, or no reference units.
     """
     if refs.keys() != hyps.keys():
         raise GmotError(
@@ -92,15 +105,47 @@ def score(
             f"references: {sorted(refs.keys() - hyps.keys())[:3]}, only in the hypotheses: "
             f"{sorted(hyps.keys() - refs.keys())[:3]}. Decode and score the same split."
         )
-    alignments = align(refs, hyps)
+    alignments = align(refs, hyps, metric)
+    return _score(alignments, metric, speakers or {}, replications, seed)
+
+
+def score_groups(
+    result: Score, groups: Mapping[str, str], speakers: Speakers | None = None
+) -> dict[str, Score]:
+    """Score of each group of utterances, in :func:`gmot.evaluation.groups.ordered` order.
+
+    Groups without reference units are left out, with a warning.
+
+    Args:
+      result: of all utterances.
+      groups: utterance -> group, for all utterances.
+      speakers: of :func:`score`.
+    """
+    found = {}
+    for group in ordered(groups.values()):
+        members = {u: pairs for u, pairs in result.alignments.items() if groups[u] == group}
+        if any(ref != GAP for pairs in members.values() for ref, _ in pairs):
+            found[group] = _score(members, result.metric, speakers or {})
+        else:
+            logging.warning("group '%s' has no reference text and no score", group)
+    return found
+
+
+def _score(
+    alignments: Alignments,
+    metric: Metric,
+    speakers: Speakers,
+    replications: int = 1000,
+    seed: int = 0,
+) -> Score:
     counts = _counts(alignments)
     if not counts[:, 3].sum():
         raise GmotError(
-            f"scoring: no reference characters in {len(refs)} utterances. Check the texts of the "
-            "split."
+            f"scoring: no reference {metric.noun} in {len(alignments)} utterances. Check the texts "
+            "of the split."
         )
     ins, dels, sub, ref_len = (int(total) for total in counts.sum(axis=0))
-    owners = [(speakers or {}).get(name) for name in alignments]
+    owners = [speakers.get(name) for name in alignments]
     num_speakers = len(set(owners)) if all(owners) else None
     units: dict[str, Any] = {"utterance": None}
     if num_speakers and num_speakers > 1:
@@ -111,7 +156,8 @@ def score(
         rates = 100.0 * drawn[:, :3].sum(axis=1) / np.maximum(1, drawn[:, 3])
         intervals[unit] = interval(rates)
     return Score(
-        cer=100.0 * (ins + dels + sub) / ref_len,
+        metric=metric,
+        rate=100.0 * (ins + dels + sub) / ref_len,
         intervals=intervals,
         ins=ins,
         dels=dels,
@@ -119,21 +165,21 @@ def score(
         ref_len=ref_len,
         num_utterances=len(alignments),
         num_speakers=num_speakers,
-        num_empty=sum(not characters(hyps[n]) and bool(characters(refs[n])) for n in refs),
+        num_empty=sum(bool(p) and all(hyp == GAP for _, hyp in p) for p in alignments.values()),
         alignments=alignments,
     )
 
 
-def align(refs: Mapping[str, str], hyps: Mapping[str, str]) -> dict[str, list[Pair]]:
-    """Alignments of the characters of hypotheses with those of references, by utterance."""
+def align(refs: Mapping[str, str], hyps: Mapping[str, str], metric: Metric = CER) -> Alignments:
+    """Alignments of the units of hypotheses with those of references, by utterance."""
     return {
-        name: kaldialign.align(characters(refs[name]), characters(hyps[name]), GAP)
+        name: kaldialign.align(metric.units(refs[name]), metric.units(hyps[name]), GAP)
         for name in sorted(refs)
     }
 
 
 def _counts(alignments: Mapping[str, Sequence[Pair]]) -> np.ndarray:
-    """(utterances, 4): insertions, deletions, substitutions, reference characters."""
+    """(utterances, 4): insertions, deletions, substitutions, reference units."""
     counts = [
         (
             sum(ref == GAP for ref, _ in pairs),

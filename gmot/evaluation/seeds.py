@@ -7,8 +7,8 @@ from typing import Any
 
 from gmot.common import GmotError
 from gmot.evaluation.bootstrap import count
+from gmot.evaluation.files import Record, parts
 
-Record = dict[str, Any]
 Chosen = Mapping[str, Sequence[Record]]  # experiment -> records
 _SAME = ("transfer", "epoch", "avg", "average")
 
@@ -50,8 +50,10 @@ def _check_same(members: Mapping[str, Sequence[Record]]) -> None:
     (name, first), *others = members.items()
     for other, records in others:
         differing = [f for f in _SAME if first[0].get(f) != records[0].get(f)]
-        made, wanted = ({(r["split"], r["method"]) for r in rs} for rs in (records, first))
-        differing += ["splits or methods"] if made != wanted else []
+        made, wanted = (
+            {(r["split"], r["method"], *r["scores"]) for r in rs} for rs in (records, first)
+        )
+        differing += ["splits, methods or metrics"] if made != wanted else []
         if differing:
             raise GmotError(
                 f"{name} and {other} are by their names seeds of one experiment, but differ in "
@@ -62,24 +64,24 @@ def _check_same(members: Mapping[str, Sequence[Record]]) -> None:
         raise GmotError(f"{', '.join(members)}: training seeds {seeds}, expected different ones.")
 
 
-def mean_and_spread(records: Sequence[Record]) -> str:
-    """``mean ± standard deviation`` of the CER over seeds (denominator n - 1)."""
-    cers = [r["cer"] for r in records]
-    return f"{statistics.mean(cers):.2f} ± {statistics.stdev(cers):.2f}"
+def mean_and_spread(rates: Sequence[float]) -> str:
+    """``mean ± standard deviation`` of error rates over seeds (denominator n - 1)."""
+    return f"{statistics.mean(rates):.2f} ± {statistics.stdev(rates):.2f}"
 
 
 def spread_lines(pooled: Chosen) -> list[str]:
-    """One line per split: what mean and spread are over, and what they are conditional on."""
+    """One line per split and group: what mean and spread are over and are conditional on."""
     found = [
-        (r["split"], tuple(seeds_of(records)), r["num_utterances"], r.get("num_speakers"))
+        (name, tuple(seeds_of(records)), score["num_utterances"], score.get("num_speakers"))
         for records in pooled.values()
         if len(seeds_of(records)) > 1
         for r in records
+        for name, score in parts(r)
     ]
     return [
-        f"- mean ± standard deviation of {split} over {len(seeds)} training seeds "
+        f"- mean ± standard deviation of {name} over {len(seeds)} training seeds "
         f"({', '.join(map(str, seeds))}), no interval of the mean: conditional on these "
         f"{count(utterances, 'utterance')} of "
         f"{'unknown speakers' if speakers is None else count(speakers, 'speaker')}"
-        for split, seeds, utterances, speakers in unique(found)
+        for name, seeds, utterances, speakers in unique(found)
     ]

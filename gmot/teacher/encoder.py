@@ -9,14 +9,18 @@ import torch
 from torch import Tensor
 
 from gmot.common import GmotError, PathLike
+from gmot.teacher.alignment import piece_weights
 from gmot.teacher.loading import import_transformers, load_config, load_model, refuse_missing
 from gmot.teacher.tokenizer import TeacherTokenizer
+from gmot.text.units import Span, Units
 
 RANDOM_SEED = 20250522  # of the untrained teacher
 
 
 class Teacher:
-    """Frozen BERT-like encoder; hidden states of one layer, one row per token.
+    """Frozen language model; hidden states of one layer, one row per token of a recogniser.
+
+    Encoders such as BERT, causal models, and the encoder of models that have a decoder, too.
 
     Args:
       folder_or_name: Hugging Face folder with config, weights and tokenizer, or model name.
@@ -57,33 +61,35 @@ class Teacher:
         else:
             model, missing = load_model("AutoModel", folder_or_name)
             refuse_missing(folder_or_name, missing)
+        if config.is_encoder_decoder:
+            model = model.get_encoder()
+        model.config.use_cache = False  # of causal models
         self.dim: int = config.hidden_size
         self.max_tokens = self.tokenizer.max_pieces(model)
         self.fingerprint = self._fingerprint(config, model)
         _drop_layers_above(model, self.layer)
         self._model = model.to(self.device).eval().requires_grad_(False)
 
-    def tokenize(self, text: str) -> list[str]:
-        """See :meth:`TeacherTokenizer.tokenize`."""
-        return self.tokenizer.tokenize(text)
-
-    @torch.no_grad()
-    def encode(self, texts: Sequence[str]) -> list[Tensor]:
-        """Features of a batch of sentences.
+    def encode(self, texts: Sequence[str], units: Units) -> list[Tensor]:
+        """Features of a batch of sentences, aligned with the tokens of a recogniser.
 
         Returns:
-          Per text a float32 tensor ``(L, D)`` on the CPU with ``L = len(tokenize(text)) + 2``:
-          [CLS] first, [SEP] last.
+          Per text a float32 tensor ``(L, D)`` on the CPU, with L = number of tokens + 2: [CLS] (or
+          ``<s>``), per token the mean over the pieces that overlap it, [SEP] (or ``</s>``).
 
         Raises:
           GmotError: a text exceeds the model's positions.
         """
+        return self.encode_spans(texts, [units.spans(text) for text in texts])
+
+    @torch.no_grad()
+    def encode_spans(self, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[Tensor]:
+        """:meth:`encode` with the spans of the tokens of each text."""
         if not texts:
             return []
         use = "the training split"
-        batch = [self.tokenizer.input_ids(text, self.max_tokens, use) for text in texts]
-        dropped = self.tokenizer.num_dropped
-        input_ids, mask = self.tokenizer.pad(batch)  # (N, L)
+        inputs = [self.tokenizer.input(text, self.max_tokens, use) for text in texts]
+        input_ids, mask = self.tokenizer.pad([ids for ids, _ in inputs])  # (N, L)
         output = self._model(
             input_ids=input_ids.to(self.device),
             attention_mask=mask.to(self.device),
@@ -91,10 +97,12 @@ class Teacher:
         )
         # transformers 5 records no states of a model without layers.
         states = (output.hidden_states or (output.last_hidden_state,))[self.layer]  # (N, L, D)
-        states = states.float().cpu()
-        return [
-            torch.cat([row[:1], row[1 + dropped : len(ids)]]) for row, ids in zip(states, batch)
-        ]
+        found = []
+        for row, (ids, pieces), units in zip(states.float().cpu(), inputs, spans):
+            last = len(ids) - 1
+            rows = piece_weights(units, pieces[:last]) @ row[:last]
+            found.append(torch.cat([row[:1], rows, row[last : last + 1]]))
+        return found
 
     def _fingerprint(self, config: Any, model: torch.nn.Module) -> str:
         """Fingerprint of architecture, weights, vocabulary and layer."""

@@ -16,9 +16,9 @@ class MaskedLanguageModel:
     """Pseudo-log-likelihoods of texts: log-probabilities of each token given all others.
 
     Salazar, Liang, Nguyen and Kirchhoff, "Masked language model scoring" (ACL 2020), Eq. 1: each
-    token is masked in turn. The tokens are those of :class:`TeacherTokenizer`; special tokens are
-    not scored. Scores are cached, because n-best lists repeat texts. A batch has ``batch_size``
-    masked copies of texts.
+    token is masked in turn. The tokens are those of :class:`TeacherTokenizer`; special tokens and a
+    word boundary before the text are not scored. Scores are cached, because n-best lists repeat
+    texts. A batch has ``batch_size`` masked copies of texts.
 
     Raises:
       GmotError: no such folder, or the model has no masked-LM head.
@@ -46,12 +46,12 @@ class MaskedLanguageModel:
         """
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         use = "the split that is decoded"
-        ids = [self.tokenizer.input_ids(text, self.max_tokens, use) for text in new]
-        first = 1 + self.tokenizer.num_dropped
+        inputs = [self.tokenizer.input(text, self.max_tokens, use) for text in new]
         masked: list[Masked] = [
             (i, position, row)
-            for i, row in enumerate(ids)
-            for position in range(first, len(row) - 1)
+            for i, (row, spans) in enumerate(inputs)
+            for position in range(1, len(row) - 1)
+            if position > 1 or spans[1][0] < spans[1][1]
         ]
         masked.sort(key=lambda item: len(item[2]))  # little padding
         totals = torch.zeros(len(new), dtype=torch.float64)

@@ -25,8 +25,9 @@ from gmot.common import (
 from gmot.executors import Shard, keep_shards_of, run_shards
 from gmot.provenance import choose_device
 from gmot.teacher.encoder import Teacher
+from gmot.text.units import Span, Units
 
-FORMAT = 1  # of shards; increment it when the same input gives other files
+FORMAT = 2  # of shards; increment it when the same input gives other files
 SHARD_SIZE, MAX_SHARDS = 1024, 1000  # sentences; shards
 REMEDY = "Delete the folder and compute the teacher's features again."
 
@@ -49,9 +50,8 @@ class FeatureStore:
             self.fingerprint: str = index["fingerprint"]  # Teacher.fingerprint
             self.layer: int = index["layer"]
             self.random_weights: bool = index["random_weights"]
-            # Layers of the teacher and fingerprint of its tokenizer; None in the first edition.
-            self.num_layers: int | None = index.get("num_layers")
-            self.tokenizer: str | None = index.get("tokenizer")
+            self.num_layers: int = index["num_layers"]
+            self.units: str = index["units"]  # Units.fingerprint
             expected = index["rows"] * self.dim * 2
         except (AttributeError, LookupError, TypeError, ValueError):
             raise GmotError(
@@ -95,6 +95,7 @@ class FeatureStore:
 def write_store(
     directory: PathLike,
     teacher: Teacher,
+    units: Units,
     texts: Iterable[str],
     batch_size: int = 32,
     num_jobs: int = 1,
@@ -110,6 +111,7 @@ def write_store(
     Args:
       directory: folder to write; an existing one is replaced at the end.
       teacher: computes the features.
+      units: tokens that the rows belong to.
       texts: sentences.
       batch_size: sentences of similar length per batch.
       num_jobs: processes of one thread each, each with a copy of the model.
@@ -124,20 +126,27 @@ def write_store(
         raise GmotError(f"{directory}: no sentences to compute teacher features of")
     target = Path(os.path.realpath(directory))  # a link often leads to a larger disk
     folder = target.parent / f".shards-{target.name}"
-    source = {"made_from": fingerprint(FORMAT, teacher.fingerprint, batch_size, *distinct)}
+    source = {
+        "made_from": fingerprint(
+            FORMAT, teacher.fingerprint, units.fingerprint, batch_size, *distinct
+        )
+    }
     keep_shards_of(folder, source)
     shards = _make_shards(folder, distinct, batch_size)
     missing = [(path, part) for path, part in shards if _lengths(path, part, teacher.dim) is None]
     alone = executor is None and (num_jobs <= 1 or len(missing) <= 1)
     used = teacher if alone else _Source.of(teacher, device)
     inputs = [teacher.source] if os.path.isabs(teacher.source) else []  # else a name on the hub
-    tasks = [Shard(path, (used, part, batch_size, path), inputs) for path, part in missing]
+    tasks = [
+        Shard(path, (used, part, [*map(units.spans, part)], batch_size, path), inputs)
+        for path, part in missing
+    ]
     bar = tqdm(total=len(distinct), desc="teacher features", unit="sentence", disable=None)
     with bar:
         bar.update(len(distinct) - sum(len(part) for _, part in missing))
         for done in run_shards(_compute_shard, tasks, folder, "the teacher", num_jobs, executor):
             bar.update(done)
-    _merge(target, teacher, shards)
+    _merge(target, teacher, units, shards)
     shutil.rmtree(folder)
     return len(distinct)
 
@@ -178,7 +187,11 @@ def _lengths(summary: Path, part: Sequence[str], dim: int) -> list[int] | None:
 
 
 def _compute_shard(
-    teacher: Teacher | _Source, texts: Sequence[str], batch_size: int, summary: Path
+    teacher: Teacher | _Source,
+    texts: Sequence[str],
+    spans: Sequence[Sequence[Span]],
+    batch_size: int,
+    summary: Path,
 ) -> int:
     """Write the rows of sentences, then their numbers; returns the number of sentences."""
     if isinstance(teacher, _Source):
@@ -187,7 +200,8 @@ def _compute_shard(
     with atomic_path(summary.with_suffix(".bin")) as temporary, open(temporary, "wb") as file:
         for start in range(0, len(texts), batch_size):
             batch = texts[start : start + batch_size]
-            for text, features in zip(batch, teacher.encode(batch)):
+            found = teacher.encode_spans(batch, spans[start : start + batch_size])
+            for text, features in zip(batch, found):
                 file.write(_half(features, text, teacher).tobytes())
                 lengths.append(len(features))
     write_json(summary, {"lengths": lengths})
@@ -208,7 +222,9 @@ def _load(source: _Source, thread: int) -> Teacher:
     return teacher
 
 
-def _merge(target: Path, teacher: Teacher, shards: Sequence[tuple[Path, Sequence[str]]]) -> None:
+def _merge(
+    target: Path, teacher: Teacher, units: Units, shards: Sequence[tuple[Path, Sequence[str]]]
+) -> None:
     rows, index = 0, {}
     with atomic_path(target) as folder:
         folder.mkdir()
@@ -226,7 +242,7 @@ def _merge(target: Path, teacher: Teacher, shards: Sequence[tuple[Path, Sequence
             folder / "index.json",
             {
                 "fingerprint": teacher.fingerprint,
-                "tokenizer": teacher.tokenizer.fingerprint,
+                "units": units.fingerprint,
                 "layer": teacher.layer,
                 "num_layers": teacher.num_layers,
                 "random_weights": teacher.random_weights,

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from gmot.common import GmotError, PathLike, require_file, write_lines
 from gmot.text.lexicon import Lexicon, read_lines, segment
-from gmot.text.normalize import normalizer_like
+from gmot.text.normalize import normalize_text
 from gmot.text.tokens import UNK, TokenTable, WordTable
+from gmot.text.units import Units
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Lang:
 
         Args:
           texts: of the training split.
-          tokenize: text -> pieces (``TeacherTokenizer.tokenize``).
+          tokenize: text -> pieces (:meth:`gmot.text.units.Units.tokenize`).
           words: additional words for segmentation and lexicon, if their pieces are tokens.
           pieces: additional tokens, such as those of :func:`read_kept`.
         """
@@ -60,7 +61,7 @@ def read_kept(
     """Tokens and words of the lang folder of a pretrained model, to keep in a new one.
 
     Raises:
-      GmotError: a file is missing, or the words were spelled by another tokenizer.
+      GmotError: a file is missing, or the words have other spellings by these units.
     """
     tokens = TokenTable.load(Path(folder) / "tokens.txt")
     lexicon = Lexicon.load(Path(folder) / "lexicon.txt")
@@ -69,7 +70,7 @@ def read_kept(
         if tokenize(word) != lexicon.spellings[word]:
             raise GmotError(
                 f"{folder}: '{word}' is spelled {' '.join(lexicon.spellings[word])} there, "
-                f"{' '.join(tokenize(word))} by this teacher. Give the --teacher of that training."
+                f"{' '.join(tokenize(word))} here. Give the --units and --teacher of that training."
             )
     return tokens.symbols, words
 
@@ -82,12 +83,17 @@ class ReadText(NamedTuple):
     dropped: int  # too many unknown words
 
 
-def read_text(path: PathLike, lexicon: Lexicon, max_unknown: float = 0.2) -> ReadText:
-    """Read raw sentences, one per line in UTF-8, normalised and segmented like the training text.
+def read_text(
+    path: PathLike,
+    lexicon: Lexicon,
+    normalize: Callable[[str], str] = normalize_text,
+    max_unknown: float = 0.2,
+) -> ReadText:
+    """Read raw sentences, one per line in UTF-8, segmented like the training text.
 
-    Letters get the case of the lexicon's words (:func:`gmot.text.normalize.normalizer_like`). An
-    unknown word becomes its characters, an unknown character ``<unk>``; a sentence with a share of
-    ``<unk>`` above ``max_unknown`` is dropped.
+    Sentences are normalised by ``normalize``, that of the training transcripts. An unknown word
+    becomes its Chinese or Japanese characters or ``<unk>`` (:meth:`Lexicon.known_words`); a
+    sentence with a share of ``<unk>`` above ``max_unknown`` is dropped.
 
     Raises:
       GmotError: the file is missing, empty or not UTF-8, or no sentence remains.
@@ -95,7 +101,6 @@ def read_text(path: PathLike, lexicon: Lexicon, max_unknown: float = 0.2) -> Rea
     require_file(path, "Text of the language model", "Give a file with one sentence per line.")
     from tqdm import tqdm  # of the extra "recipe"
 
-    normalize = normalizer_like(lexicon.words)
     texts = (normalize(line) for _, line in read_lines(path))
     bar = tqdm(segment(texts, lexicon.words), desc=str(path), unit="sentence", disable=None)
     sentences: list[list[str]] = []
@@ -110,26 +115,24 @@ def read_text(path: PathLike, lexicon: Lexicon, max_unknown: float = 0.2) -> Rea
     if not sentences:
         raise GmotError(
             f"{path}: no usable sentence: {empty} empty lines, {dropped} sentences with more than "
-            f"{max_unknown:.0%} unknown words. Give text in the language of the training "
-            "transcripts."
+            f"{max_unknown:.0%} unknown words. Give text in the language "
+            "of the training transcripts, and their --normalizer."
         )
     return ReadText(sentences, empty, dropped)
 
 
-def describe_split(texts: Sequence[str], tokenizer: Any, tokens: TokenTable) -> dict[str, Any]:
+def describe_split(texts: Sequence[str], units: Units, tokens: TokenTable) -> dict[str, Any]:
     """Counts of the transcripts of a split, and of what tokens and teacher cannot represent.
-
-    ``tokenizer`` has ``tokenize(text)`` and ``unknown(text)``.
 
     Returns:
       ``utterances``, ``pieces``, ``oov_pieces``, ``oov`` (piece -> count, the most frequent
-      first), ``utterances_with_digits_or_latin`` and ``lacking_in_teacher`` (character, or word of
-      letters -> count).
+      first), ``utterances_with_digits_or_latin`` and ``lacking_in_teacher`` (Chinese character, or
+      word -> count).
     """
     latin = re.compile("[0-9A-Za-z]")
-    pieces = Counter(piece for text in texts for piece in tokenizer.tokenize(text))
+    pieces = Counter(piece for text in texts for piece in units.tokenize(text))
     oov = Counter({piece: n for piece, n in pieces.items() if piece not in tokens})
-    lacking = Counter(unit for text in texts for unit in tokenizer.unknown(text))
+    lacking = Counter(run for text in texts for run in units.unknown(text))
     return {
         "utterances": len(texts),
         "pieces": sum(pieces.values()),

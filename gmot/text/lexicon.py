@@ -5,35 +5,51 @@ import functools
 import logging
 import re
 import tempfile
-import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from gmot.common import GmotError, PathLike, read_utf8, require_file, write_lines
 from gmot.text.normalize import CJK, normalize_text
-from gmot.text.tokens import APOSTROPHES, UNK
+from gmot.text.tokens import UNK
+from gmot.text.units import runs
 
 _CJK = re.compile(f"[{CJK}]")
 
 
 def segment(sentences: Iterable[str], words: Iterable[str] = ()) -> Iterator[list[str]]:
-    """Words of normalised sentences by jieba's dictionary (most probable sequence), without spaces.
+    """Words of normalised sentences, without spaces.
 
-    jieba's hidden Markov model, which invents words, is not used: Chinese strings outside the
-    dictionary become single characters. A run of letters, digits and apostrophes is never divided:
-    it is a word, or part of a dictionary word such as ``T恤``. ``<unk>`` is a word. The result
-    depends on the sentence alone. ``words`` are added to the dictionary, with frequencies that
-    keep them undivided.
+    Words are separated by spaces, and those of Chinese text by jieba's dictionary (most probable
+    sequence). jieba's hidden Markov model, which invents words, is not used: Chinese strings
+    outside the dictionary become single characters. A run of other characters (:func:`runs`) is
+    never divided: it is a word, or part of a dictionary word such as ``T恤``. ``<unk>`` is a word.
+    The result depends on the sentence alone. ``words`` are added to the dictionary, with
+    frequencies that keep them undivided.
     """
-    tokenizer = copy.copy(_jieba())
-    tokenizer.FREQ = dict(tokenizer.FREQ)  # not shared, because words are added
-    for word in sorted(set(words)):
-        if len(word) > 1 and not tokenizer.FREQ.get(word):
-            tokenizer.add_word(word)
+    added = sorted(word for word in set(words) if len(word) > 1 and _CJK.search(word))
+    tokenizer = None  # loading takes a second
     for sentence in sentences:
-        parts = [part for chunk in sentence.split() for part in re.split(f"({UNK})", chunk)]
-        yield [w for part in parts for w in ([UNK] if part == UNK else _words(part, tokenizer))]
+        found: list[str] = []
+        for part in re.split(rf"({UNK})|\s+", sentence):
+            if not part:
+                continue
+            if part == UNK or not _CJK.search(part):
+                found.append(part)
+                continue
+            tokenizer = tokenizer or _with_words(added)
+            found += _words(part, tokenizer)
+        yield found
+
+
+def _with_words(words: Iterable[str]) -> Any:
+    """jieba's tokenizer with additional words."""
+    tokenizer = copy.copy(_jieba())
+    tokenizer.FREQ = dict(tokenizer.FREQ)  # not shared
+    for word in words:
+        if not tokenizer.FREQ.get(word):
+            tokenizer.add_word(word)
+    return tokenizer
 
 
 @functools.cache
@@ -58,7 +74,7 @@ def _words(text: str, tokenizer: Any) -> list[str]:
     jieba's ``cut`` divides a run of letters wherever the dictionary has a word in it. Here words
     that begin or end within a run are removed from the graph of possible words.
     """
-    inside = [_in_run(a) and _in_run(b) for a, b in zip(text, text[1:])] + [False]
+    inside = [not _CJK.search(text[i : i + 2]) for i in range(len(text) - 1)] + [False]
     ends = {  # first character -> last characters of possible words
         first: [last for last in found if not inside[last]] or [inside.index(False, first)]
         for first, found in tokenizer.get_DAG(text).items()
@@ -71,11 +87,6 @@ def _words(text: str, tokenizer: Any) -> list[str]:
         words.append(text[first : last + 1])
         first = last + 1
     return words
-
-
-def _in_run(character: str) -> bool:
-    letter = unicodedata.category(character)[0] in "LMN" and not _CJK.match(character)
-    return letter or character in APOSTROPHES
 
 
 def read_lines(path: PathLike) -> Iterator[tuple[int, str]]:
@@ -147,13 +158,13 @@ class Lexicon:
     def build(
         cls, words: Iterable[str], tokenize: Callable[[str], list[str]], pieces: Iterable[str]
     ) -> "Lexicon":
-        """Spell words, and their characters, so that unknown words can be spelled.
+        """Spell words, and their Chinese or Japanese characters, of which unknown words consist.
 
         A word with a piece outside of ``pieces``, the outputs of the model, is left out.
         """
         known = set(pieces) - {UNK}
         words = set(words) - {UNK}
-        spellings = {word: tokenize(word) for word in words.union(*words)}
+        spellings = {word: tokenize(word) for word in words.union(*map(_CJK.findall, words))}
         return cls({word: s for word, s in spellings.items() if s and known.issuperset(s)})
 
     def __len__(self) -> int:
@@ -169,12 +180,13 @@ class Lexicon:
     def known_words(self, sentence: Iterable[str]) -> list[str]:
         """The sentence in words of the lexicon.
 
-        An unknown word becomes its characters, an unknown character ``<unk>``.
+        An unknown word becomes its runs (:func:`gmot.text.units.runs`), which are Chinese or
+        Japanese characters or words of letters; an unknown run becomes ``<unk>``.
         """
         return [
             unit if unit in self else UNK
             for word in sentence
-            for unit in ([word] if word in self else word)
+            for unit in ([word] if word in self else [word[a:b] for a, b in runs(word)])
         ]
 
     def save(self, path: PathLike) -> None:

@@ -1,8 +1,5 @@
-"""Symbol tables of tokens and words, and scoring units."""
+"""Symbol tables of tokens and words."""
 
-import functools
-import re
-import unicodedata
 from collections.abc import Iterable
 
 from gmot.common import GmotError, PathLike, fingerprint, read_utf8, require_file, write_lines
@@ -117,38 +114,3 @@ class WordTable(SymbolTable):
     def words(self) -> list[str]:
         """Words without the special symbols."""
         return self.symbols[1:-3]
-
-
-def characters(text: str) -> list[str]:
-    """Scoring units of a text: characters in one written form; ``<unk>`` is one unit.
-
-    References have the written form of their corpus, hypotheses that of tokens or words, and a
-    difference of form is not a recognition error: upper case, half-width, composed (Unicode NFKC),
-    without spaces, apostrophes and invisible characters. Accents and punctuation are kept.
-    """
-    units: list[str] = []
-    for part in re.split(f"({UNK})", text, flags=re.IGNORECASE):
-        if part.lower() == UNK:
-            units.append(UNK)
-        else:
-            upper = unicodedata.normalize("NFKC", part).upper()
-            units += unicodedata.normalize("NFKC", "".join(filter(_is_scored, upper)))
-    return units
-
-
-@functools.cache
-def _is_scored(character: str) -> bool:
-    # Category C: zero-width, control.
-    ignored = character in APOSTROPHES or character.isspace()
-    return not ignored and unicodedata.category(character)[0] != "C"
-
-
-def pieces_to_text(pieces: Iterable[str]) -> str:
-    """Join pieces into a text without spaces and continuation marks (``##``), in upper case.
-
-    Many tokenizers lower the case of normalised text.
-    """
-    return "".join(
-        piece if piece == UNK else (piece[2:] or piece if piece[:2] == "##" else piece).upper()
-        for piece in pieces
-    )

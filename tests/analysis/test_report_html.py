@@ -16,6 +16,9 @@ from gmot.bin.make_report import get_parser
 from gmot.common import GmotError
 from gmot.data.features import compute_fbank
 from gmot.data.manifests import prepare_manifests
+from gmot.evaluation.files import recogs_path, update_results, write_recogs
+from gmot.evaluation.scoring import score, score_groups
+from gmot.text.scoring_units import CER, WER
 
 ANCHORS = {
     *("curves", "couplings", "error-rates", "worst-utterances", "configuration", "provenance")
@@ -144,6 +147,28 @@ def test_results_alone(tmp_path):
     _, page = report(tmp_path / "old", "--split", "test", "--worst", "1")
     assert set(page.values("h2", "id")) == {"error-rates", "worst-utterances", "provenance"}
     assert page.text.count("utt001") + page.text.count("utt000") == 1
+
+
+def test_metrics_and_groups_have_tables(tmp_path):
+    """WER is the primary metric, of which the worst utterances are shown."""
+    refs = {"u1": "the cat sat", "u2": "a dog", "u3": "<b> yes"}
+    hyps = {"u1": "the cat", "u2": "a fog", "u3": "yes"}
+    groups = {"u1": "adult", "u2": "<child>", "u3": "<child>"}
+    scores = {}
+    for metric in (WER, CER):
+        result = score(refs, hyps, metric=metric)
+        of_group = {g: s.record() for g, s in score_groups(result, groups).items()}
+        scores[metric.name] = {**result.record(), "groups": of_group}
+    key = {"split": "dev", "method": "1best", "epoch": 3, "avg": 1, "scores": scores}
+    costs = dict.fromkeys(("rtf_encoder", "rtf_decoding", "peak_memory_mb"), 1.0)
+    update_results(tmp_path / "results.json", [{**key, **costs, "device": "cpu"}])
+    write_recogs(recogs_path(tmp_path, key), refs, hyps)
+    text, page = report(tmp_path)
+    titles = ["WER", "WER, &lt;child&gt;", "WER, adult", "CER", "CER, &lt;child&gt;", "CER, adult"]
+    assert re.findall("<h3>([WC]ER.*?)</h3>", text) == titles
+    words = " ".join(page.text)
+    assert re.search(r"dev WER\s+42\.86 %", words) and "dev CER" in words
+    assert "most WER errors" in words and "1 del in 3 words" in words
 
 
 def test_constant_scalars_are_words(tmp_path):

@@ -160,7 +160,7 @@ def test_grids_out_of_range_are_refused(parameter, values, message):
 def test_bad_options_are_one_clear_error(options, message, tmp_path):
     given = {
         "--exp-dir": tmp_path, "--fbank-dir": tmp_path, "--prefix": "x", "--teacher": tmp_path,
-        "--output": tmp_path / "figure.png",
+        "--lang-dir": tmp_path, "--output": tmp_path / "figure.png",
     }  # fmt: skip
     command = [sys.executable, str(ROOT / "benchmarks/figure3.py")]
     for name, value in given.items():

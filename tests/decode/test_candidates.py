@@ -2,6 +2,7 @@ import numpy as np
 
 from gmot.decode.candidates import Candidates, search_lm_scales
 from gmot.evaluation.scoring import score
+from gmot.text.scoring_units import WER
 
 
 def random_lists(seed, names=("lm", "plm"), utterances=12, length=6):
@@ -37,6 +38,22 @@ def test_the_oracle_has_the_fewest_errors():
     assert c.errors("甲乙").tolist() == [0, 2, 1]
 
 
+def test_words_have_other_best_texts_than_characters():
+    """One long wrong word, or two short ones."""
+    c = Candidates(("x y elephants", "a b xxxxxxxxx"), {"acoustic": np.zeros(2)})
+    assert c.errors("a b elephants").tolist() == [2, 9]
+    assert c.errors("a b elephants", WER).tolist() == [2, 1]
+    assert c.oracle("a b elephants") == "x y elephants"
+    assert c.oracle("a b elephants", WER) == "a b xxxxxxxxx"
+    refs = {str(i): "a b elephants" for i in range(9)}
+    lists = {
+        key: Candidates(c.texts, {"acoustic": np.zeros(2), "lm": np.array([0.0, 1.0])})
+        for key in refs
+    }
+    assert search_lm_scales(lists, refs, [{}, {"lm": 1.0}]) == {}
+    assert search_lm_scales(lists, refs, [{}, {"lm": 1.0}], WER) == {"lm": 1.0}
+
+
 def test_lm_scales_are_those_with_the_lowest_error_rate():
     """Against the scorer that reports the results, for every point of the grid."""
     refs, lists = random_lists(1)
@@ -48,7 +65,7 @@ def test_lm_scales_are_those_with_the_lowest_error_rate():
     }
     grid = [{"bad": 1.0}, *({"lm": a, "plm": b} for a in (0.0, 0.3, 1.0, 2.0) for b in (0.0, 1.5))]
     rates = [
-        score(refs, {k: c.text(scales) for k, c in lists.items()}, replications=2).cer
+        score(refs, {k: c.text(scales) for k, c in lists.items()}, replications=2).rate
         for scales in grid
     ]
     found = search_lm_scales(lists, refs, grid)

@@ -93,7 +93,7 @@ def test_hlg_scale_scales_the_lm_scores(tmp_path, scale):
         for words, pieces, lm in every_sentence(model, 4):
             if len(pieces) <= 4:
                 total = viterbi(row, pieces) + scale * lm
-                scores["".join(words)] = max(total, scores.get("".join(words), -math.inf))
+                scores[" ".join(words)] = max(total, scores.get(" ".join(words), -math.inf))
         assert scores[text] == pytest.approx(max(scores.values()), abs=1e-4)
 
 

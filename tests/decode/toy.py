@@ -14,7 +14,8 @@ from gmot.decode.grammar import compile_g
 from gmot.decode.lattice import scale_graph
 from gmot.text.lexicon import Lexicon
 from gmot.text.ngram import train
-from gmot.text.tokens import TokenTable, WordTable, pieces_to_text
+from gmot.text.tokens import TokenTable, WordTable
+from gmot.text.units import detokenize
 
 TOKENS = TokenTable(["<blk>", "<unk>", "a", "b", "c"])
 # Homophones (x1, x2), a word that begins another (x1, y), a repeated piece (z).
@@ -109,4 +110,4 @@ def token_ids(word_ids):
 
 
 def greedy_texts(x, lengths, tokens=TOKENS):
-    return [pieces_to_text(tokens.decode(ids)) for ids in ctc_greedy_search(x, lengths)]
+    return [detokenize(tokens.decode(ids)) for ids in ctc_greedy_search(x, lengths)]

@@ -7,7 +7,8 @@ import pytest
 
 from gmot.common import GmotError
 from gmot.evaluation.bootstrap import conditions, holm, interval, p_value, resample, resample_seeds
-from gmot.evaluation.comparison import Run, compare
+from gmot.evaluation.comparison import compare
+from gmot.evaluation.runs import Run
 from gmot.evaluation.scoring import score
 
 # Utterances (speaker, characters) and errors per experiment and seed.
@@ -90,7 +91,7 @@ def test_the_hierarchy_by_enumeration(unit):
 
     found = compare([runs_of("a"), runs_of("b")], unit, replications=20000)
     first, other = found.experiments
-    assert first.cer == pytest.approx(100 * a.sum() / 3 / lengths.sum())
+    assert first.rate == pytest.approx(100 * a.sum() / 3 / lengths.sum())
     assert other.difference == pytest.approx(100 * (b.sum() / 2 - a.sum() / 3) / lengths.sum())
     check_quantiles((other.low, other.high), exact)
     check_quantiles((other.ci_low, other.ci_high), np.array(rates))
@@ -172,7 +173,7 @@ def test_effects_of_speakers_cancel_in_pairs():
     base = [int(3 + 2 * (int(s[1:]) % 7) + rng.integers(2)) for s, _ in utterances]
     errors = {"a": [base], "b": [[k - 1 for k in base]]}
     a, b = compare([runs_of(n, errors, utterances) for n in "ab"], "speaker").experiments
-    assert a.ci_low < b.cer < a.ci_high
+    assert a.ci_low < b.rate < a.ci_high
     assert (b.difference, b.low, b.high) == pytest.approx((-5, -5, -5))
     assert b.improvement == 1 and b.p < 0.001
 
@@ -181,7 +182,7 @@ def test_equal_seeds_are_one_seed():
     single = compare([runs_of("a")[:1], runs_of("b")[:1]], "speaker")
     pooled = compare([runs_of("a")[:1] * 3, runs_of("b")[:1] * 2], "speaker")
     for one, several in zip(single.experiments, pooled.experiments):
-        for name in ("cer", "ci_low", "ci_high", "difference", "low", "high", "improvement", "p"):
+        for name in ("rate", "ci_low", "ci_high", "difference", "low", "high", "improvement", "p"):
             assert getattr(several, name) == pytest.approx(getattr(one, name)), name
 
 

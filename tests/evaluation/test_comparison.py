@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from gmot.common import GmotError
-from gmot.evaluation.comparison import Run, compare, find_recogs, read_experiments
+from gmot.evaluation.comparison import compare
 from gmot.evaluation.comparison_report import console_lines, table
 from gmot.evaluation.files import update_results, write_recogs
+from gmot.evaluation.runs import Run, find_recogs, read_experiments
 from gmot.evaluation.scoring import score
 
 # Errors by design: of a text of n letters "a", k are heard as "b".
@@ -93,7 +94,7 @@ def test_pairs_tell_more_than_two_intervals():
     first = {u: "b" * k + "a" * (10 - k) for u, k in errors.items()}
     other = {u: t.replace("b", "a", 1) if u.endswith("0") else t for u, t in first.items()}
     a, b = compared(Run("a", refs, first), Run("b", refs, other))
-    assert a.ci_low < b.cer < a.ci_high
+    assert a.ci_low < b.rate < a.ci_high
     assert b.high < 0 and b.p < 0.001
     assert b.improvement == 1
 
@@ -106,7 +107,7 @@ def test_each_is_compared_with_the_first():
         alone = compared(runs[0], other)[1]
         assert alone == replace(one, corrected_p=one.p)
         assert alone.corrected_p == alone.p <= one.corrected_p
-    assert c.difference == pytest.approx(c.cer - a.cer)
+    assert c.difference == pytest.approx(c.rate - a.rate)
     assert b.scores == [score(runs[1].refs, runs[1].hyps)]
 
 

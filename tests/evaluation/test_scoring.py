@@ -15,6 +15,7 @@ from gmot.evaluation.files import (
 )
 from gmot.evaluation.homophones import count_homophones
 from gmot.evaluation.scoring import score
+from gmot.text.scoring_units import WER
 
 
 def distance(a, b):
@@ -37,7 +38,7 @@ def test_counts_are_those_of_dynamic_programming():
     result = score(refs, hyps)
     assert result.errors == sum(distance(refs[u], hyps[u]) for u in refs)
     assert result.ref_len == sum(map(len, refs.values()))
-    assert result.cer == pytest.approx(100 * result.errors / result.ref_len)
+    assert result.rate == pytest.approx(100 * result.errors / result.ref_len)
     # Whatever the alignment, lengths differ by insertions less deletions.
     assert result.ins - result.dels == sum(map(len, hyps.values())) - result.ref_len
     assert result.num_utterances == 40
@@ -53,7 +54,7 @@ def test_by_hand():
 
 def test_spaces_do_not_count_and_exact_text_has_no_errors():
     result = score({"a": "AB 中国"}, {"a": "A B中 国"})
-    assert result.cer == 0.0 and result.intervals == {"utterance": (0.0, 0.0)}
+    assert result.rate == 0.0 and result.intervals == {"utterance": (0.0, 0.0)}
 
 
 def test_interval_is_seeded_holds_the_rate_and_agrees_with_kaldialign():
@@ -62,7 +63,7 @@ def test_interval_is_seeded_holds_the_rate_and_agrees_with_kaldialign():
     result = score(refs, hyps, replications=2000, seed=5)
     assert result == score(refs, hyps, replications=2000, seed=5)
     low, high = result.intervals["utterance"]
-    assert low < result.cer < high
+    assert low < result.rate < high
     names = sorted(refs)
     peer = kaldialign.bootstrap_wer_ci([refs[n] for n in names], [hyps[n] for n in names])
     assert low == pytest.approx(100 * peer["ci95min"], rel=0.05)
@@ -105,14 +106,14 @@ def test_recogs_are_read_as_they_were_written(tmp_path):
     refs = {**REFS, "a:b": 'X,Y"Z', "no text": "", "u9": "A B"}
     hyps = {**HYPS, "a:b": "\\", "no text": "<unk>", "u9": ""}
     write_recogs(tmp_path / "recogs.txt", refs, hyps)
-    assert read_recogs(tmp_path / "recogs.txt") == ({**refs, "u9": "AB"}, hyps, {})
+    assert read_recogs(tmp_path / "recogs.txt") == ({**refs, "u9": "A B"}, hyps, {}, {})
 
 
 def test_recogs_hold_speakers(tmp_path):
     path = tmp_path / "recogs.txt"
     speakers = {"u1": "S'1]", "u2": None}
     write_recogs(path, REFS, HYPS, speakers)
-    assert read_recogs(path) == (REFS, HYPS, {"u1": "S'1]"})
+    assert read_recogs(path) == (REFS, HYPS, {"u1": "S'1]"}, {})
     path.write_text(path.read_text(encoding="utf-8") + "u9:\tspk=['S']\n", encoding="utf-8")
     with pytest.raises(GmotError, match="1 .*'u9'"):
         read_recogs(path)
@@ -121,7 +122,7 @@ def test_recogs_hold_speakers(tmp_path):
 def test_icefalls_recogs_of_words_are_read(tmp_path):
     text = "u1:\tref=['今天', '好']\nu1:\thyp=['今', '天']\n"
     (tmp_path / "recogs.txt").write_text(text, encoding="utf-8")
-    assert read_recogs(tmp_path / "recogs.txt") == ({"u1": "今天好"}, {"u1": "今天"}, {})
+    assert read_recogs(tmp_path / "recogs.txt") == ({"u1": "今天好"}, {"u1": "今天"}, {}, {})
 
 
 @pytest.mark.parametrize(
@@ -225,8 +226,8 @@ COSTS = {"rtf_encoder": 0.0123, "rtf_decoding": 0.5, "peak_memory_mb": 812.4, "a
 
 
 def test_summary_file_has_the_best_first(tmp_path):
-    numbers = {"a": {**COSTS, "cer": 5.0}, "b": {**COSTS, "cer": 4.126, "rtf_decoding": 0.25}}
-    write_summary(tmp_path / "cer.txt", numbers)
+    numbers = {"a": {**COSTS, "rate": 5.0}, "b": {**COSTS, "rate": 4.126, "rtf_decoding": 0.25}}
+    write_summary(tmp_path / "cer.txt", "CER", numbers)
     rows = [line.split("\t") for line in (tmp_path / "cer.txt").read_text().splitlines()]
     assert rows == [
         ["settings", "CER", "rtf_encoder", "rtf_decoding", "peak_memory_mb"],
@@ -235,12 +236,30 @@ def test_summary_file_has_the_best_first(tmp_path):
     ]
 
 
+def test_files_of_words(tmp_path):
+    refs, hyps = {"u": "don't go now"}, {"u": "don’t no"}
+    result = score(refs, hyps, metric=WER)
+    write_errs(tmp_path / "errs.txt", result)
+    lines = (tmp_path / "errs.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "%WER = 66.67" and "over 3 reference words (1 correct)" in lines[1]
+    assert "u:\tDON'T (GO NOW->NO)" in lines
+    write_recogs(tmp_path / "recogs.txt", refs, hyps)
+    assert (tmp_path / "recogs.txt").read_text(encoding="utf-8").splitlines() == [
+        """u:\tref=["DON'T", 'GO', 'NOW']""", """u:\thyp=["DON'T", 'NO']"""
+    ]  # fmt: skip
+    read = read_recogs(tmp_path / "recogs.txt")
+    assert score(read.refs, read.hyps, metric=WER) == result
+    write_summary(tmp_path / "wer.txt", "WER", {"a": {**COSTS, "rate": result.rate}})
+    assert "settings\tWER\t" in (tmp_path / "wer.txt").read_text()
+
+
 def test_log_line_and_record():
     result = score(REFS, HYPS)
     assert "[test-x] %CER 37.50% [3 / 8, " in result.line("test-x")
     numbers = json.loads(json.dumps(result.record()))
     assert numbers["del"] == result.dels and numbers["ref_len"] == 8
-    assert [numbers["ci_low"], numbers["ci_high"]] == numbers["intervals"]["utterance"]
+    low, high = numbers["intervals"]["utterance"]
+    assert low <= numbers["rate"] == 37.5 <= high
 
 
 def record(split="test", cer=1.0, **more):
@@ -252,7 +271,7 @@ def test_results_are_replaced_by_key(tmp_path):
     update_results(path, [record("test", 3.0), record("dev", 2.0)])
     update_results(path, [record("test", 1.5)])
     update_results(path, [record("test", 1.0, avg=2)])
-    found = {(r["split"], r["avg"]): r["cer"] for r in read_results(path)}
+    found = {(r["split"], r["avg"]): r["scores"]["CER"]["rate"] for r in read_results(path)}
     assert found == {("dev", 1): 2.0, ("test", 1): 1.5, ("test", 2): 1.0}
 
 

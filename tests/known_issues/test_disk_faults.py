@@ -21,6 +21,7 @@ from gmot.data.cuts import read_cuts
 from gmot.data.features import compute_fbank, load_cmvn
 from gmot.data.manifests import prepare_manifests
 from gmot.teacher import FeatureStore, Teacher, store, write_store
+from gmot.text.units import Characters
 
 
 @contextlib.contextmanager
@@ -219,13 +220,13 @@ def stored(folder) -> list[bytes]:
 
 
 def test_a_full_disk_while_the_store_is_written(tmp_path, teacher):
-    write_store(tmp_path / "whole", teacher, SENTENCES, batch_size=2)
+    write_store(tmp_path / "whole", teacher, Characters(), SENTENCES, batch_size=2)
     expected = stored(tmp_path / "whole")
     assert len(expected[0]) == 64 * sum(len(text) + 2 for text in SENTENCES)
     shards = tmp_path / ".shards-store"
     for size, file, finished in ((600, "shard-0003.bin", 3), (1500, "features.bin", 5)):
         with full_disk(size), pytest.raises(OSError) as error:
-            write_store(tmp_path / "store", teacher, SENTENCES, batch_size=2)
+            write_store(tmp_path / "store", teacher, Characters(), SENTENCES, batch_size=2)
         found = explain(error.value)
         assert "Make room" in found and (file in found or str(tmp_path / "store") in found)
         assert not (tmp_path / "store").exists() and not list(tmp_path.rglob(".tmp-*"))
@@ -234,29 +235,29 @@ def test_a_full_disk_while_the_store_is_written(tmp_path, teacher):
     truncate(shards / "shard-0001.bin")
     truncate(shards / "shard-0002.json")
     with full_disk(1500), pytest.raises(OSError):
-        write_store(tmp_path / "store", teacher, SENTENCES, batch_size=2)
+        write_store(tmp_path / "store", teacher, Characters(), SENTENCES, batch_size=2)
     assert (shards / "shard-0000.bin").stat().st_mtime_ns == first  # not computed again
-    write_store(tmp_path / "store", teacher, SENTENCES, batch_size=2)
+    write_store(tmp_path / "store", teacher, Characters(), SENTENCES, batch_size=2)
     assert stored(tmp_path / "store") == expected and not shards.exists()
 
 
 @pytest.mark.parametrize("name", ["features.bin", "index.json"])
 @pytest.mark.parametrize("share", [0.0, 0.6])
 def test_a_truncated_store_is_an_error_and_written_anew(tmp_path, teacher, name, share):
-    write_store(tmp_path / "store", teacher, SENTENCES)
+    write_store(tmp_path / "store", teacher, Characters(), SENTENCES)
     expected = stored(tmp_path / "store")
     truncate(tmp_path / "store" / name, share)
     with pytest.raises(GmotError, match=name):
         FeatureStore(tmp_path / "store")
-    write_store(tmp_path / "store", teacher, SENTENCES)
+    write_store(tmp_path / "store", teacher, Characters(), SENTENCES)
     assert stored(tmp_path / "store") == expected
 
 
 def test_other_sentences_or_another_teacher_start_anew(tmp_path, teacher):
     with full_disk(500), pytest.raises(OSError):
-        write_store(tmp_path / "store", teacher, SENTENCES, batch_size=2)
+        write_store(tmp_path / "store", teacher, Characters(), SENTENCES, batch_size=2)
     assert list((tmp_path / ".shards-store").glob("shard-*"))
     other = Teacher(tmp_path / "bert", layer=1)
-    write_store(tmp_path / "store", other, SENTENCES, batch_size=2)
-    write_store(tmp_path / "whole", other, SENTENCES, batch_size=2)
+    write_store(tmp_path / "store", other, Characters(), SENTENCES, batch_size=2)
+    write_store(tmp_path / "whole", other, Characters(), SENTENCES, batch_size=2)
     assert stored(tmp_path / "store") == stored(tmp_path / "whole")

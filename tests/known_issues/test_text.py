@@ -11,8 +11,15 @@ from gmot.evaluation.files import read_recogs, write_recogs
 from gmot.evaluation.scoring import score
 from gmot.text.lang import Lang, describe_split, read_text
 from gmot.text.lexicon import _jieba, read_word_list, segment
-from gmot.text.normalize import find_tags, join_words, normalize_text, normalizer_like
-from gmot.text.tokens import characters, pieces_to_text
+from gmot.text.normalize import (
+    find_tags,
+    join_words,
+    normalize_keeping_case,
+    normalize_text,
+    normalize_unicode,
+)
+from gmot.text.scoring_units import characters
+from gmot.text.units import Characters, Pieces, detokenize
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 PIECES = [*"我在听歌恤店今天好中文", *LETTERS, *(f"##{c}" for c in LETTERS), "ok", "é"]
@@ -31,6 +38,12 @@ def lower_case_bert(tmp_path_factory):
     return save_wordpiece(folder, PIECES, do_lower_case=False)
 
 
+def read(tokenizer, text):
+    """Pieces of a text in the vocabulary's form."""
+    names = {number: name for name, number in tokenizer._vocabulary.items()}
+    return [names[piece.id] for piece in tokenizer.pieces(text)]
+
+
 @pytest.fixture
 def tokenizer(lower_case_bert):
     from gmot.teacher import TeacherTokenizer
@@ -47,21 +60,21 @@ def tokenizer(lower_case_bert):
         ("ok今天", ["ok", "今", "天"]),
         ("KTV", ["k", "##t", "##v"]),
         ("I LOVE T恤", ["i", "l", "##o", "##v", "##e", "t", "恤"]),
-        ("龘T恤", ["<unk>", "t", "恤"]),
-        ("T<unk>恤", ["t", "<unk>", "恤"]),
+        ("龘T恤", ["[UNK]", "t", "恤"]),
+        ("T<unk>恤", ["t", "[UNK]", "恤"]),
         # Siblings: width, composition, accents.
         ("\uff2b歌", ["k", "歌"]),
         ("É", ["é"]),
         ("e\u0301", ["é"]),
         ("ÀB", ["a", "##b"]),
-        ("T1", ["<unk>"]),
+        ("T1", ["[UNK]"]),
     ],
 )
 def test_b04_pieces_in_another_written_form(tokenizer, text, pieces):
     """transformers#9286, #14990, bert#1188 (B04): Latin letters lost by a cased tokenizer with
     lower-case pieces alone. Kind: a unit lost for its written form."""
-    assert tokenizer.tokenize(text) == pieces
-    assert tokenizer.tokenize(normalize_text("T恤")) == ["t", "恤"]
+    assert read(tokenizer, text) == pieces
+    assert read(tokenizer, normalize_text("T恤")) == ["t", "恤"]
 
 
 def test_b04_pieces_do_not_depend_on_unknown_neighbours(tokenizer):
@@ -69,7 +82,7 @@ def test_b04_pieces_do_not_depend_on_unknown_neighbours(tokenizer):
     rng = random.Random(0)
     for _ in range(300):
         text = "".join(rng.choices("我歌kov，.'é の  \t", k=10))
-        assert tokenizer.tokenize("龘" + text) == ["<unk>", *tokenizer.tokenize(text)], text
+        assert read(tokenizer, "龘" + text) == ["[UNK]", *read(tokenizer, text)], text
 
 
 def test_b04_what_is_known_as_it_is_written_keeps_its_form(tmp_path):
@@ -82,8 +95,9 @@ def test_b04_what_is_known_as_it_is_written_keeps_its_form(tmp_path):
     pieces = ["T", "t", "中", "文", "恤", "B", "##b"]
     folder = save_small_bert(tmp_path / "cased", pieces)
     cased = TeacherTokenizer(save_wordpiece(folder, pieces, do_lower_case=False))
-    assert cased.tokenize("T恤t b") == ["T", "恤", "t", "B"]
-    assert cased.unknown("Tb bb xT 恤") == ["bb", "xT"]
+    assert read(cased, "T恤t b") == ["T", "恤", "t", "B"]
+    assert Pieces(cased).tokenize("T恤t b") == ["▁T", "恤", "▁t", "▁b"]
+    assert Pieces(cased).unknown("Tb bb xT 恤") == ["bb", "xT"]
 
 
 def test_b04_characters_of_a_sentencepiece_tokenizer(tmp_path):
@@ -95,9 +109,10 @@ def test_b04_characters_of_a_sentencepiece_tokenizer(tmp_path):
 
     pieces = save_sentencepiece(tmp_path, ["中", "文", "中文", "t", "A", "é"])
     tokenizer = TeacherTokenizer(save_model(tmp_path, len(pieces)))
-    assert not tokenizer.splits_characters
-    assert tokenizer.tokenize("T中a A e\u0301\uff34") == ["t", "中", "A", "A", "é", "t"]
-    assert tokenizer.unknown("T中<unk>龘X") == ["龘", "X"]
+    found = read(tokenizer, "T中a A 文e\u0301")
+    assert [piece for piece in found if piece != "▁"] == ["t", "中", "A", "A", "文", "é"]
+    assert Pieces(tokenizer).tokenize("T中a A") == ["▁T", "中", "▁a", "▁A"]
+    assert Pieces(tokenizer).unknown("T中<unk>龘X") == ["龘", "X"]
 
 
 def test_b04_teacher_and_masked_lm_are_fed_letters(lower_case_bert, tokenizer):
@@ -106,9 +121,9 @@ def test_b04_teacher_and_masked_lm_are_fed_letters(lower_case_bert, tokenizer):
 
     from gmot.teacher import MaskedLanguageModel, Teacher
 
-    ids, unknown = (tokenizer.input_ids(text, 9, "the test") for text in ("T恤", "<unk>"))
+    (ids, _), (unknown, _) = (tokenizer.input(t, 9, "the test") for t in ("T恤", "<unk>"))
     assert len(ids) == 4 and unknown[1] not in ids
-    upper, lower = Teacher(lower_case_bert).encode(["T恤", "t恤"])
+    upper, lower = Teacher(lower_case_bert).encode(["T恤", "t恤"], Characters())
     torch.testing.assert_close(upper, lower)
     scores = MaskedLanguageModel(lower_case_bert).score(["T恤", "t恤", "龘恤"])
     assert scores[0] == pytest.approx(scores[1]) and scores[0] != pytest.approx(scores[2])
@@ -116,9 +131,9 @@ def test_b04_teacher_and_masked_lm_are_fed_letters(lower_case_bert, tokenizer):
 
 def test_b04_labels_and_lexicon(tokenizer):
     """B04, siblings: tokens, the lexicon and the text of the language model."""
-    lang = Lang.from_texts(["今天K歌", "T恤店"], tokenizer.tokenize)
-    assert {"k", "t"} <= set(lang.tokens.symbols)
-    assert lang.lexicon.spellings["T恤"] == ["t", "恤"]
+    lang = Lang.from_texts(["今天K歌", "T恤店"], Pieces(tokenizer).tokenize)
+    assert {"▁K", "▁T"} <= set(lang.tokens.symbols)
+    assert lang.lexicon.spellings["T恤"] == ["▁T", "恤"]
     assert "<unk>" not in [word for words in lang.text for word in words]
 
 
@@ -132,7 +147,7 @@ def test_b04_the_fingerprint_covers_the_case(lower_case_bert, tmp_path, tokenize
 
     other = shutil.copytree(lower_case_bert, tmp_path / "lower")
     save_wordpiece(other, PIECES, do_lower_case=True)
-    assert TeacherTokenizer(other).tokenize("É") != tokenizer.tokenize("É")  # it strips accents
+    assert read(TeacherTokenizer(other), "É") != read(tokenizer, "É")  # it strips accents
     assert TeacherTokenizer(other).fingerprint != tokenizer.fingerprint
 
 
@@ -271,13 +286,13 @@ def test_b33_variants_of_a_pronunciation_lexicon(tmp_path):
 @pytest.mark.parametrize(
     ("reference", "pieces", "words"),
     [
-        ("他说ok", ["他", "说", "ok"], ["他", "说", "ok"]),
-        ("他说OK", ["他", "说", "ok"], ["他", "说", "OK"]),
-        ("Hello world", ["hello", "wo", "##rld"], ["Hello", "world"]),
-        ("用\uff21\uff11", ["用", "a", "1"], ["用", "\uff21\uff11"]),
-        ("caf\u00e9", ["cafe\u0301"], ["caf\u00e9"]),
-        ("Don\u2019t", ["don", "'", "t"], ["Don\u2019t"]),
-        ("o\u200bk", ["ok"], ["o\u200bk"]),
+        ("他说ok", ["他", "说", "▁ok"], ["他", "说", "ok"]),
+        ("他说OK", ["他", "说", "▁ok"], ["他", "说", "OK"]),
+        ("Hello world", ["▁hello", "▁wo", "rld"], ["Hello", "world"]),
+        ("用\uff21\uff11", ["用", "▁a", "1"], ["用", "\uff21\uff11"]),
+        ("caf\u00e9", ["▁cafe\u0301"], ["caf\u00e9"]),
+        ("Don\u2019t", ["▁don", "'", "t"], ["Don\u2019t"]),
+        ("o\u200bk", ["▁ok"], ["o\u200bk"]),
         ("<unk>好", ["<unk>", "好"], ["<unk>", "好"]),
         ("<UNK>好", ["<unk>", "好"], ["<unk>", "好"]),
     ],
@@ -285,9 +300,9 @@ def test_b33_variants_of_a_pronunciation_lexicon(tmp_path):
 def test_b34_hypotheses_have_the_references_convention(tmp_path, reference, pieces, words):
     """wenet#1454, datasets PR#2138 (B34): greedy search punished for case, 1best not. Kind: two
     written forms of one text that are compared (case, width, composition, spaces, apostrophes)."""
-    greedy, lattice = pieces_to_text(pieces), join_words(words)
-    assert score({"a": reference}, {"a": greedy}).cer == 0
-    assert score({"a": reference}, {"a": lattice}).cer == 0
+    greedy, lattice = detokenize(pieces), join_words(words)
+    assert score({"a": reference}, {"a": greedy}).rate == 0
+    assert score({"a": reference}, {"a": lattice}).rate == 0
     write_recogs(tmp_path / "recogs.txt", {"a": reference}, {"a": greedy})
     refs, hyps = read_recogs(tmp_path / "recogs.txt")[:2]
     assert refs == hyps
@@ -296,8 +311,8 @@ def test_b34_hypotheses_have_the_references_convention(tmp_path, reference, piec
 def test_b34_what_is_heard_wrong_is_still_an_error():
     """B34: accents, punctuation and other letters are no conventions."""
     assert characters("ÉCOLE,1") == ["É", "C", "O", "L", "E", ",", "1"]
-    assert score({"a": "他说ok"}, {"a": "他说of"}).cer == 25
-    assert score({"a": "café"}, {"a": "cafe"}).cer == 25
+    assert score({"a": "他说ok"}, {"a": "他说of"}).rate == 25
+    assert score({"a": "café"}, {"a": "cafe"}).rate == 25
     for text in ("\u304b\u3099\ufb01ß<unk>Ａ", "e\u0301\u212b"):
         units = characters(text)
         assert characters("".join(units)) == units
@@ -308,18 +323,20 @@ def test_b34_other_text_gets_the_case_of_the_corpus(tmp_path):
     """B34, siblings: lexicon words and text of the language model were written in capitals beside
     transcripts of ``normalize_keeping_case``."""
     tokenize = list
-    for texts, word in ((["他说ok", "Ok"], "ok"), (["他说OK"], "OK"), (["他说ok好"], "ok")):
-        normalize = normalizer_like(texts)
+    for normalize, raw, word in (
+        (normalize_keeping_case, "Ok", "Ok"),
+        (normalize_text, "Don't", "DONT"),
+        (normalize_unicode, "Don\u2019t", "don't"),
+    ):
+        texts = [f"他说{word}"]
         lexicon = tmp_path / "words.txt"
-        lexicon.write_text(f"{word} o k\n好 h ao3\n", encoding="utf-8")
+        lexicon.write_text(f"{raw} o k\n好 h ao3\n", encoding="utf-8")
         listed = read_word_list(lexicon, normalize)
         assert word in listed.words
         lang = Lang.from_texts(texts, tokenize, listed.words)
-        (tmp_path / "more.txt").write_text(f"他说{word}\n", encoding="utf-8")
-        assert read_text(tmp_path / "more.txt", lang.lexicon).sentences == [["他", "说", word]]
-    assert normalizer_like(["ok好<unk>"])("OK，[UNK]好") == "ok <unk>好"
-    assert normalizer_like(["Ok好"])("oK") == "oK"
-    assert normalizer_like(["好<unk>"])("ok") == "OK"
+        (tmp_path / "more.txt").write_text(f"他，说{raw}\n", encoding="utf-8")
+        read = read_text(tmp_path / "more.txt", lang.lexicon, normalize)
+        assert read.sentences == [["他", "说", word]]
 
 
 def test_b34_the_masked_lm_reads_spaces_between_words():

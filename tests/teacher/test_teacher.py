@@ -9,6 +9,7 @@ from small_bert import METASPACE, save_model, save_sentencepiece, save_small_ber
 
 from gmot.common import GmotError
 from gmot.teacher import FeatureStore, Teacher, TeacherTokenizer, load_config, write_store
+from gmot.text.units import Characters, Pieces
 
 transformers = pytest.importorskip("transformers")
 
@@ -50,20 +51,31 @@ def by_hand(folder, pieces, layer):
         return model(ids, output_hidden_states=True).hidden_states[layer][0]
 
 
+def names(folder, text):
+    """Pieces of a text, with what they cover of it."""
+    plain = transformers.AutoTokenizer.from_pretrained(folder)
+    return [
+        (plain.convert_ids_to_tokens(i), text[start:end])
+        for i, start, end in TeacherTokenizer(folder).pieces(text)
+    ]
+
+
 def test_pieces_of_a_wordpiece_tokenizer_are_its_own(wordpiece):
-    tokenizer = TeacherTokenizer(wordpiece)
-    assert tokenizer.tokenize("今天ABC好") == ["今", "天", "ab", "##c", "好"]
-    assert tokenizer.tokenize("今龘天") == ["今", "<unk>", "天"]
-    assert tokenizer.unknown("今龘天 鑫龘") == ["龘", "鑫", "龘"]
+    found = names(wordpiece, "今天ABC好")
+    assert found == [("今", "今"), ("天", "天"), ("ab", "AB"), ("##c", "C"), ("好", "好")]
+    units = Pieces(TeacherTokenizer(wordpiece))
+    assert units.tokenize("今天ABC好") == ["今", "天", "▁AB", "C", "好"]
+    assert units.tokenize("今龘天") == ["今", "<unk>", "天"]
+    assert units.unknown("今龘天 鑫龘") == ["龘", "鑫", "龘"]
 
 
 def test_pieces_of_a_sentencepiece_tokenizer_are_characters(sentencepiece):
     plain = transformers.AutoTokenizer.from_pretrained(sentencepiece)
     assert "今天" in plain.tokenize("今天天气")  # it joins them, so the test means something
-    tokenizer = TeacherTokenizer(sentencepiece)
-    assert tokenizer.tokenize("今天天气 A") == ["今", "天", "天", "气", "A"]
-    assert tokenizer.tokenize("今龘天") == ["今", "<unk>", "天"]
-    assert tokenizer.unknown("今龘天 鑫龘") == ["龘", "鑫", "龘"]
+    units = Pieces(TeacherTokenizer(sentencepiece))
+    assert units.tokenize("今天天气A") == ["今", "天", "天", "气", "▁A"]
+    assert units.tokenize("今龘天") == ["今", "<unk>", "天"]
+    assert units.unknown("今龘天 鑫龘") == ["龘", "鑫", "龘"]
 
 
 @pytest.mark.parametrize("layer", [0, 2, 4, "last"])
@@ -71,32 +83,34 @@ def test_features_are_the_hidden_states_of_the_layer(wordpiece, sentencepiece, l
     expected_layer = 4 if layer == "last" else layer
     pieces = ["今", "天", "天", "气"]
 
-    (features,) = Teacher(wordpiece, layer).encode(["今天天气"])
+    (features,) = Teacher(wordpiece, layer).encode(["今天天气"], Characters())
     expected = by_hand(wordpiece, ["[CLS]", *pieces, "[SEP]"], expected_layer)
     torch.testing.assert_close(features, expected)
 
-    (features,) = Teacher(sentencepiece, layer).encode(["今天天气"])
+    (features,) = Teacher(sentencepiece, layer).encode(["今天天气"], Characters())
     expected = by_hand(sentencepiece, ["<s>", METASPACE, *pieces, "</s>"], expected_layer)
     torch.testing.assert_close(features, torch.cat([expected[:1], expected[2:]]))
 
 
 def test_a_batch_is_its_sentences(folder):
     teacher = Teacher(folder, layer=3)
-    together = teacher.encode(SENTENCES + ["龘今"])
-    assert teacher.encode([]) == []
+    together = teacher.encode(SENTENCES + ["龘今"], Characters())
+    assert teacher.encode([], Characters()) == []
     for text, features in zip(SENTENCES + ["龘今"], together):
         assert features.shape == (len(text) + 2, 16)
-        assert len(teacher.tokenize(text)) == len(text) and teacher.dim == 16
+        assert teacher.dim == 16
         assert features.dtype == torch.float32 and not features.requires_grad
-        torch.testing.assert_close(features, teacher.encode([text])[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            features, teacher.encode([text], Characters())[0], atol=1e-5, rtol=1e-5
+        )
 
 
 def test_the_teacher_is_frozen(folder):
     teacher = Teacher(folder)
-    first = teacher.encode(SENTENCES)
+    first = teacher.encode(SENTENCES, Characters())
     assert not teacher._model.training
     assert not any(p.requires_grad for p in teacher._model.parameters())
-    for a, b in zip(first, teacher.encode(SENTENCES)):  # no dropout
+    for a, b in zip(first, teacher.encode(SENTENCES, Characters())):  # no dropout
         assert torch.equal(a, b)
 
 
@@ -115,7 +129,7 @@ def test_random_weights_are_the_control(folder):
     state = torch.get_rng_state()
     again = Teacher(folder, 2, random_weights=True)
     assert torch.equal(torch.get_rng_state(), state)
-    (a,), (b,), (c,) = (t.encode(["今天"]) for t in (teacher, random, again))
+    (a,), (b,), (c,) = (t.encode(["今天"], Characters()) for t in (teacher, random, again))
     assert torch.equal(b, c) and a.shape == b.shape
     assert (a - b).abs().max() > 0.1
     assert random.fingerprint == again.fingerprint != teacher.fingerprint
@@ -141,7 +155,7 @@ def test_a_bin_file_is_as_good(folder):
     (folder / "model.safetensors").unlink()
     found = Teacher(folder, 2)
     assert found.fingerprint == expected.fingerprint
-    assert torch.equal(found.encode(["今天"])[0], expected.encode(["今天"])[0])
+    assert torch.equal(*(t.encode(["今天"], Characters())[0] for t in (found, expected)))
 
 
 def test_what_is_no_teacher_is_an_error(folder, tmp_path):
@@ -169,17 +183,18 @@ def test_what_is_no_teacher_is_an_error(folder, tmp_path):
 
 def test_a_sentence_that_is_too_long_is_named(folder):
     teacher = Teacher(folder)
-    longest = "今" * teacher.max_tokens
-    (features,) = teacher.encode([longest])
     # 40 positions: all pieces, the two ends, and what the tokenizer adds.
-    assert teacher.max_tokens in (37, 38) and len(features) == teacher.max_tokens + 2
-    with pytest.raises(GmotError, match=f"{teacher.max_tokens} .*{teacher.max_tokens + 1}.*今今"):
-        teacher.encode([longest + "天"])
+    assert teacher.max_tokens == 38
+    longest = "今" * (38 - len(teacher.tokenizer.pieces("今")) + 1)
+    (features,) = teacher.encode([longest], Characters())
+    assert len(features) == len(longest) + 2
+    with pytest.raises(GmotError, match="38 .*39.*今今"):
+        teacher.encode([longest + "天"], Characters())
 
 
 def test_a_store_gives_back_the_features(folder, tmp_path):
     teacher = Teacher(folder, layer=2)
-    count = write_store(tmp_path / "store", teacher, SENTENCES * 3, batch_size=4)
+    count = write_store(tmp_path / "store", teacher, Characters(), SENTENCES * 3, batch_size=4)
     store = FeatureStore(tmp_path / "store")
     assert count == len(store) == len(SENTENCES)
     assert (store.dim, store.fingerprint) == (16, teacher.fingerprint)
@@ -189,7 +204,9 @@ def test_a_store_gives_back_the_features(folder, tmp_path):
         assert features.dtype == torch.float32
         rows = pickle.loads(pickle.dumps(store)).rows(text)
         assert rows.dtype == torch.float16 and torch.equal(rows.float(), features)
-        torch.testing.assert_close(features, teacher.encode([text])[0], atol=2e-3, rtol=1e-3)
+        torch.testing.assert_close(
+            features, teacher.encode([text], Characters())[0], atol=2e-3, rtol=1e-3
+        )
     assert "没有" not in store
     with pytest.raises(GmotError, match="'没有'"):
         store.get("没有")
@@ -200,43 +217,41 @@ def test_a_store_gives_back_the_features(folder, tmp_path):
 def test_features_beyond_half_precision_are_an_error_that_names_the_text(wordpiece, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    write_store(tmp_path / "store", Teacher(wordpiece), ["今天"])
+    write_store(tmp_path / "store", Teacher(wordpiece), Characters(), ["今天"])
     weights = load_file(wordpiece / "model.safetensors")
     weights["encoder.layer.3.output.LayerNorm.weight"][5] = 1e5
     save_file(weights, wordpiece / "model.safetensors", metadata={"format": "pt"})
     teacher = Teacher(wordpiece)
-    largest = teacher.encode(["他在"])[0].abs().max().item()
+    largest = teacher.encode(["他在"], Characters())[0].abs().max().item()
     assert largest > 65504
     with pytest.raises(GmotError) as error:
-        write_store(tmp_path / "store", teacher, ["他在"])
+        write_store(tmp_path / "store", teacher, Characters(), ["他在"])
     message = str(error.value)
     for fact in ("'他在'", "layer 4 of 4", "65504", "--teacher-layer"):
         assert fact in message
     value = float(message.split("value ")[1].split()[0])
     assert 65504 < abs(value) <= largest * 1.001
     assert "今天" in FeatureStore(tmp_path / "store")  # what was there stays
-    write_store(tmp_path / "store", Teacher(wordpiece, layer=3), ["他在"])
+    write_store(tmp_path / "store", Teacher(wordpiece, layer=3), Characters(), ["他在"])
 
 
-def test_a_store_knows_its_layer_and_its_tokenizer(folder, tmp_path):
+def test_a_store_knows_its_layer_and_its_tokens(folder, tmp_path):
     for layer, number in (("last", 4), (2, 2)):
         teacher = Teacher(folder, layer)
-        write_store(tmp_path / "store", teacher, ["今天"])
+        write_store(tmp_path / "store", teacher, Characters(), ["今天"])
         store = FeatureStore(tmp_path / "store")
         assert (store.layer, store.num_layers) == (number, 4)
-        assert store.tokenizer == TeacherTokenizer(folder).fingerprint
+        assert store.units == Characters().fingerprint
     assert (load_config(folder).hidden_size, load_config(folder).num_hidden_layers) == (16, 4)
-    path = tmp_path / "store" / "index.json"
-    index = json.loads(path.read_text(encoding="utf-8"))
+    index = json.loads((tmp_path / "store" / "index.json").read_text(encoding="utf-8"))
     assert index["texts"] == {"今天": [0, 4]}
-    del index["num_layers"], index["tokenizer"]
-    path.write_text(json.dumps(index), encoding="utf-8")
-    store = FeatureStore(tmp_path / "store")  # of the first edition
-    assert (store.layer, store.num_layers, store.tokenizer) == (2, None, None)
+    pieces = Pieces(TeacherTokenizer(folder))
+    write_store(tmp_path / "store", teacher, pieces, ["今天"])
+    assert FeatureStore(tmp_path / "store").units == pieces.fingerprint
 
 
 def test_a_missing_or_broken_store_is_an_error(folder, tmp_path):
-    write_store(tmp_path / "store", Teacher(folder, layer=2), SENTENCES)
+    write_store(tmp_path / "store", Teacher(folder, layer=2), Characters(), SENTENCES)
     with pytest.raises(GmotError, match="nothing"):
         FeatureStore(tmp_path / "nothing")
     features = tmp_path / "store" / "features.bin"
@@ -250,13 +265,13 @@ def test_a_missing_or_broken_store_is_an_error(folder, tmp_path):
 
 def test_a_store_is_written_whole_or_not_at_all(folder, tmp_path):
     teacher = Teacher(folder, layer=2)
-    write_store(tmp_path / "store", teacher, ["今天"])
+    write_store(tmp_path / "store", teacher, Characters(), ["今天"])
     too_long = "今" * (teacher.max_tokens + 1)
     with pytest.raises(GmotError, match="今今"):
-        write_store(tmp_path / "store", teacher, ["他在", too_long], batch_size=1)
+        write_store(tmp_path / "store", teacher, Characters(), ["他在", too_long], batch_size=1)
     assert "今天" in FeatureStore(tmp_path / "store")
     assert sorted(path.name for path in tmp_path.glob("*store*")) == [".shards-store", "store"]
-    assert write_store(tmp_path / "store", teacher, ["他在"]) == 1
+    assert write_store(tmp_path / "store", teacher, Characters(), ["他在"]) == 1
     assert [path.name for path in tmp_path.glob("*store*")] == ["store"]
     with pytest.raises(GmotError, match="store"):
-        write_store(tmp_path / "store", teacher, [])
+        write_store(tmp_path / "store", teacher, Characters(), [])

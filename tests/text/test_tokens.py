@@ -1,7 +1,7 @@
 import pytest
 
 from gmot.common import GmotError
-from gmot.text.tokens import TokenTable, WordTable, characters, pieces_to_text
+from gmot.text.tokens import TokenTable, WordTable
 
 
 def test_table_survives_the_disk(tmp_path):
@@ -64,12 +64,3 @@ def test_word_table_ends_with_the_graph_symbols(tmp_path):
     (tmp_path / "words.txt").write_text("<eps> 0\na 1\nb 2\nc 3\n")
     with pytest.raises(GmotError, match="words.txt.*#0"):
         WordTable.load(tmp_path / "words.txt")
-
-
-def test_characters():
-    assert characters("中 国a<unk>1") == ["中", "国", "A", "<unk>", "1"]
-    assert characters(" ") == []
-
-
-def test_pieces_to_text():
-    assert pieces_to_text(["gm", "##ot", "中", "<unk>", "##"]) == "GMOT中<unk>##"
