@@ -48,14 +48,14 @@ def prepare(folder: Path, texts: Mapping[str, Sequence[str]]) -> str:
             (corpus / file).write_text(content, encoding="utf-8")
     save_small_bert(folder / "bert", list(CHARACTERS))
     prefix, splits = ("--prefix", "toy"), ("--splits", *texts)
-    manifests = ("--manifest-dir", "manifests")
+    manifests, taught = ("--manifest-dir", "manifests"), ("--lang-dir", "lang", "--teacher", "bert")
     log = ""
     for name, *options in (
         ("prepare_manifests", *prefix, *splits, *manifests, "--corpus-dir", "corpus"),
         ("compute_fbank", *prefix, *splits, *manifests, "--fbank-dir", "fbank"),
         ("validate_manifests", *prefix, *splits, "--fbank-dir", "fbank"),
-        ("prepare_lang", *prefix, *manifests, "--lang-dir", "lang", "--teacher", "bert"),
-        ("compute_teacher", *prefix, *manifests, "--teacher", "bert", "--store", "teacher"),
+        ("prepare_lang", *prefix, *manifests, *taught),
+        ("compute_teacher", *prefix, *manifests, *taught, "--store", "teacher"),
     ):
         done = script(name, *options, cwd=folder)
         assert done.returncode == 0, done.stderr

@@ -24,7 +24,9 @@ def get_parser() -> ArgumentParser:
     parser.add_argument("--dev-split", default="dev", help="split evaluated after each epoch")
     add_options(parser, "--exp-dir", help="folder for checkpoints and logs")
     add_options(parser, "--lang-dir", help="tokens (stage 4)")
-    add_options(parser, "--teacher", help="its tokenizer makes the labels")
+    add_options(
+        parser, "--teacher", help="needed if its tokenizer made the tokens, or by an adapter"
+    )
     parser.add_argument(
         "--teacher-store", help="features of the teacher (stage 7), which most transfers need"
     )
@@ -41,6 +43,17 @@ def get_parser() -> ArgumentParser:
         "--init-lang-dir",
         metavar="DIR",
         help="lang folder of --init-from, if its tokens differ: outputs of common tokens are kept",
+    )
+    parser.add_argument(
+        "--old-fbank-dir",
+        metavar="DIR",
+        help="features of the corpus of an earlier training, of which each epoch has a sample "
+        "(--data.old_share) beside all of the new one",
+    )
+    parser.add_argument("--old-prefix", help="prefix of the cuts in --old-fbank-dir")
+    parser.add_argument("--old-split", default="train", help="split of --old-fbank-dir")
+    parser.add_argument(
+        "--old-teacher-store", metavar="DIR", help="features of the teacher of the old text"
     )
     parser.add_argument(
         "--resume",

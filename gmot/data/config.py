@@ -60,6 +60,8 @@ class DataConfig:
     """Shortest training utterance in seconds."""
     max_utterance: float | None = may_change(None, noted=True)
     """Longest training utterance in seconds; null: no limit."""
+    old_share: float = may_change(0.0, noted=True)
+    """Fine-tuning: seconds of old speech (--old-fbank-dir) per second of new speech in an epoch."""
     spec_augment: SpecAugmentConfig = may_change(SpecAugmentConfig(), noted=True)
 
     def __post_init__(self) -> None:
@@ -69,4 +71,4 @@ class DataConfig:
         check_positive(self, "update_duration", "max_squared_duration")
         check_range(self, 0, 1, "max_padding")
         check_range(self, 1, infinity, "num_buckets")
-        check_range(self, 0, infinity, "num_workers", "min_utterance")
+        check_range(self, 0, infinity, "num_workers", "min_utterance", "old_share")

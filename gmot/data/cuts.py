@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,10 @@ class Strings(Sequence[str]):
     def __init__(self, encoded: Sequence[bytes]):
         self._data = b"".join(encoded)
         self._ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> "Strings":
+        return cls([_encode(text) for text in texts])
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -224,9 +228,9 @@ class _Columns:
             ids=Strings(self.ids),
             durations=durations,
             num_frames=_count_frames(durations, shifts, rates),
-            texts=Strings([*map(_encode, self.texts)]),
+            texts=Strings.of(self.texts),
             text_index=np.array(self.text_index, np.int32),
-            speakers=Strings([*map(_encode, self.speakers)]),
+            speakers=Strings.of(self.speakers),
             speaker_index=np.array(self.speaker_index, np.int32),
             sources=sources,
             source_index=source_index,

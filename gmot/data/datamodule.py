@@ -6,9 +6,12 @@ uninterrupted one.
 """
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 
-from gmot.common import PathLike
+import numpy as np
+
+from gmot.common import GmotError, PathLike
 from gmot.data.augment import spec_augment
 from gmot.data.batch import PADDING as PADDING
 from gmot.data.batch import Batch as Batch
@@ -17,9 +20,12 @@ from gmot.data.cuts import CutTable, read_cuts
 from gmot.data.dataset import Dataset, Rows
 from gmot.data.filters import select_cuts
 from gmot.data.loader import Loader as Loader
+from gmot.data.old_data import OldData, join_cuts
 from gmot.data.pitch import NAME as PITCH
 from gmot.data.pitch import NUM_PITCH
 from gmot.data.sampling import EvalSampler, TrainSampler
+
+log = logging.getLogger(__name__)
 
 
 class AsrDataModule:
@@ -31,6 +37,8 @@ class AsrDataModule:
       config: of batches and augmentation.
       seed: of order and augmentation.
       rank, world_size: number of this process, and of all.
+      old: corpus of an earlier training, of which each training epoch has a sample
+        (``config.old_share``).
     """
 
     def __init__(
@@ -41,8 +49,9 @@ class AsrDataModule:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        old: OldData | None = None,
     ):
-        self.fbank_dir, self.prefix, self.seed = fbank_dir, prefix, seed
+        self.fbank_dir, self.prefix, self.seed, self.old = fbank_dir, prefix, seed, old
         self.config = config or DataConfig()
         self.rank, self.world_size = rank, world_size
         self._cuts: dict[str, CutTable] = {}
@@ -53,6 +62,20 @@ class AsrDataModule:
             on_the_fly = self.config.features == "on_the_fly"
             self._cuts[split] = read_cuts(self.fbank_dir, self.prefix, split, on_the_fly)
         return self._cuts[split]
+
+    def train_cuts(self, split: str) -> CutTable:
+        """Cuts of a training split, then those of the old corpus; joined once.
+
+        Raises:
+          GmotError: their features are of different kinds.
+        """
+        key = f"{split} and old"  # no split has spaces
+        if self.old is None:
+            return self.cuts(split)
+        if key not in self._cuts:
+            old = read_cuts(*self.old, self.config.features == "on_the_fly")
+            self._cuts[key] = join_cuts(self.cuts(split), old, self.old)
+        return self._cuts[key]
 
     def train_dataloader(
         self,
@@ -73,9 +96,9 @@ class AsrDataModule:
           report: file that lists excluded utterances.
 
         Raises:
-          GmotError: all utterances are excluded.
+          GmotError: all utterances are excluded, or all of the new or old corpus.
         """
-        cuts, config = self.cuts(split), self.config
+        cuts, config = self.train_cuts(split), self.config
         dataset = Dataset(cuts, self.seed, labels, teacher)
         if output_length is not None and dataset.labels is not None:
             bounds = (config.min_utterance, config.max_utterance)
@@ -85,8 +108,32 @@ class AsrDataModule:
             dataset.augment = functools.partial(
                 spec_augment, config.spec_augment, num_others=num_others
             )
-        place = (self.rank, self.world_size)
+        num_old = self._count_old(split, dataset.rows)
+        place = (self.rank, self.world_size, num_old)
         return Loader(dataset, TrainSampler(dataset.durations, config, self.seed, *place), config)
+
+    def _count_old(self, split: str, rows: np.ndarray) -> int:
+        """Number of old utterances among the rows in use, which are logged."""
+        if self.old is None:
+            return 0
+        is_old = rows >= len(self.cuts(split))
+        seconds = self.train_cuts(split).durations[rows]
+        new, old = float(seconds[~is_old].sum()), float(seconds[is_old].sum())
+        if not new or not old:
+            what = f"'{split}' of {self.fbank_dir}" if not new else f"{self.old.fbank_dir}"
+            raise GmotError(f"all training utterances of {what} are excluded.")
+        share = self.config.old_share
+        drawn = min(old, share * new)
+        log.info(
+            "%s: each epoch has %.2f h of %.2f h of old speech beside %.2f h of new speech",
+            *(self.old.fbank_dir, drawn / 3600, old / 3600, new / 3600),
+        )
+        if old < share * new:
+            log.warning(
+                "data.old_share %g asks for %.2f h: all old speech is in each epoch, once",
+                *(share, share * new / 3600),
+            )
+        return int(is_old.sum())
 
     def eval_dataloader(
         self,

@@ -37,7 +37,7 @@ class Loader:
 
     @property
     def num_utterances(self) -> int:
-        """Utterances per epoch, of all processes."""
+        """Utterances per epoch, of all processes (of old data: all that it may draw)."""
         return len(self.dataset)
 
     @property

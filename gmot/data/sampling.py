@@ -58,12 +58,20 @@ class BucketedBatches:
     Args:
       durations: seconds per utterance.
       limits: of the batches.
+      indices: of the utterances in use, ascending; None: all.
     """
 
-    def __init__(self, durations: Sequence[float], limits: Limits, num_buckets: int):
+    def __init__(
+        self,
+        durations: Sequence[float],
+        limits: Limits,
+        num_buckets: int,
+        indices: Sequence[int] | None = None,
+    ):
         self.durations, self.limits = durations, limits
-        order = np.argsort(np.asarray(durations), kind="stable").tolist()
-        share = sum(durations) / max(1, num_buckets)
+        used = np.arange(len(durations)) if indices is None else np.asarray(indices)
+        order = used[np.argsort(np.asarray(durations)[used], kind="stable")].tolist()
+        share = sum(durations[i] for i in used.tolist()) / max(1, num_buckets)
         self._buckets: list[list[int]] = [[]]
         filled = 0.0
         for index in order:
@@ -157,8 +165,24 @@ class Sampler(Iterable[Item]):
         self.epoch, self.first_update = epoch, first_update
 
 
+def draw_old(durations: Sequence[float], num_old: int, share: float, key: str) -> list[int]:
+    """A sample, ascending, of the last ``num_old`` utterances, without replacement.
+
+    It is the first of a random order, a function of ``key``, as many as have ``share`` times the
+    duration of the other utterances; all if they have less.
+    """
+    first = len(durations) - num_old
+    wanted, order = share * sum(durations[:first]), list(range(first, len(durations)))
+    random.Random(key).shuffle(order)
+    totals = np.cumsum([0.0, *(durations[i] for i in order)])
+    return sorted(order[: int(np.searchsorted(totals, wanted - 1e-9))])
+
+
 class TrainSampler(Sampler):
-    """Updates of shuffled utterances; see :class:`DataConfig`."""
+    """Updates of shuffled utterances; see :class:`DataConfig`.
+
+    ``num_old``: the last utterances are old ones, of which an epoch has a share (``old_share``).
+    """
 
     def __init__(
         self,
@@ -167,8 +191,10 @@ class TrainSampler(Sampler):
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        num_old: int = 0,
     ):
         self.durations, self.limits, self.seed = durations, limits_of(config), seed
+        self.num_old, self.old_share = num_old, config.old_share
         self.rank, self.world_size = rank, world_size
         self.divided = config.update_duration is not None
         whole = self.limits
@@ -176,16 +202,29 @@ class TrainSampler(Sampler):
         if config.update_duration is not None:
             whole = Limits(config.update_duration)
             self.determinants = (seed, config.num_buckets, "updates", whole)
-        self._bucketed = BucketedBatches(durations, whole, config.num_buckets)
+        if num_old:
+            self.determinants += (num_old, config.old_share)
+        self._whole, self._num_buckets = whole, config.num_buckets
         self._shuffled: tuple[int | None, list[list[int]]] = (None, [])
 
     @property
     def _groups(self) -> list[list[int]]:
         """Updates of the epoch, or its batches where each is of one process."""
         if self._shuffled[0] != self.epoch:
+            bucketed = BucketedBatches(
+                self.durations, self._whole, self._num_buckets, self.indices(self.epoch)
+            )
             rng = random.Random(f"{self.seed} {self.epoch}")
-            self._shuffled = (self.epoch, self._bucketed(rng))
+            self._shuffled = (self.epoch, bucketed(rng))
         return self._shuffled[1]
+
+    def indices(self, epoch: int) -> list[int] | None:
+        """Utterances of an epoch; None: all."""
+        if not self.num_old:
+            return None
+        key = f"{self.seed} {epoch} old"
+        old = draw_old(self.durations, self.num_old, self.old_share, key)
+        return [*range(len(self.durations) - self.num_old), *old]
 
     @property
     def num_updates(self) -> int:  # type: ignore[override]

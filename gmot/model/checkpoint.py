@@ -1,4 +1,4 @@
-"""Checkpoints: atomic writes, the newest readable one, initial weights, averages.
+"""Checkpoints: atomic writes, the newest readable one, averages.
 
 ``epoch-N.pt`` holds the state after epoch N (from 1), ``step-N.pt`` that after update N within an
 epoch: model, ``transfer`` (modules of the objective, dropped at inference), ``ema`` (running
@@ -16,11 +16,10 @@ from typing import Any, Literal
 
 import torch
 
-from gmot.common import GmotError, PathLike, fingerprint, save_tensors
+from gmot.common import GmotError, PathLike, save_tensors
 from gmot.config import differences, from_dict
 from gmot.model.config import ModelConfig
 from gmot.model.ctc_model import CtcModel
-from gmot.text.tokens import TokenTable
 
 Average = Literal["last", "best", "ema"]
 KEEP_STEPS = 2  # checkpoints within an epoch
@@ -148,64 +147,6 @@ def remove_steps(exp_dir: PathLike, keep: int = KEEP_STEPS) -> None:
         step_path(exp_dir, step).unlink()
 
 
-def _load(model: CtcModel, path: PathLike, weights: dict[str, torch.Tensor]) -> None:
-    """Load weights; those of the adapter and the feature statistics may be missing."""
-    own = model.state_dict()
-    kept = ("adapter.", "feature_")
-    missing = [k for k in own if k not in weights and not k.startswith(kept)]
-    extra = [k for k in weights if k not in own]
-    shapes = [k for k in own if k in weights and own[k].shape != weights[k].shape]
-    if missing or extra or shapes:
-        raise GmotError(
-            f"{path}: does not fit the model: missing {missing[:3]}, unknown {extra[:3]}, "
-            f"of another shape {shapes[:3]}. Give the --model options it was trained with."
-        )
-    model.load_state_dict({**own, **weights})
-
-
-def start_from(
-    model: CtcModel, path: PathLike, tokens: TokenTable, checkpoint_tokens: TokenTable | None = None
-) -> str:
-    """Initialize a model with the weights of another training (CTC pretraining, another corpus).
-
-    Feature statistics stay the model's own; an adapter that the checkpoint lacks keeps its
-    initial values.
-
-    Args:
-      tokens: outputs of the model.
-      checkpoint_tokens: those of the checkpoint, if different: the rows of the CTC head of common
-        tokens are copied, the others stay as initialized.
-    Returns:
-      Fingerprint of the weights.
-    Raises:
-      GmotError: the checkpoint does not fit the model or the tokens.
-    """
-    state = read_checkpoint(path)
-    weights = {k: v for k, v in state["model"].items() if not k.startswith("feature_")}
-    known_by = fingerprint(*weights.values())
-    made_with = state["config"].get("tokens")
-    if checkpoint_tokens is not None:
-        if made_with != checkpoint_tokens.fingerprint:
-            raise GmotError(
-                f"{path}: was trained with tokens {made_with}, --init-lang-dir has "
-                f"{checkpoint_tokens.fingerprint}. Give the lang folder of that training."
-            )
-        shared = [token for token in tokens.symbols if token in checkpoint_tokens]
-        to, from_ = [tokens.ids[t] for t in shared], [checkpoint_tokens.ids[t] for t in shared]
-        for name in ("head.weight", "head.bias"):
-            rows = model.state_dict()[name].clone()
-            rows[to] = weights[name].to(rows)[from_]
-            weights[name] = rows
-        logging.info("%s: has %d of the %d tokens", path, len(shared), len(tokens))
-    elif made_with is not None and made_with != tokens.fingerprint:
-        raise GmotError(
-            f"{path}: was trained with other tokens ({made_with}, --lang-dir has "
-            f"{tokens.fingerprint}). Give its own lang folder as --init-lang-dir."
-        )
-    _load(model, path, weights)
-    return known_by
-
-
 def average_states(states: Iterable[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Mean of floating-point entries (in float64); others come from the first state.
 
@@ -286,6 +227,21 @@ def load_for_decoding(
     names = ", ".join(map(str, wanted))
     what = "running average of epoch" if average == "ema" else "average of epochs"
     logging.info("%s: %s %s", exp_dir, what, names)
+    return model.to(device).eval(), config
+
+
+def load_weights(path: PathLike, device: str = "cpu") -> tuple[CtcModel, dict[str, Any]]:
+    """Model of one checkpoint, such as ``average.pt``; returns what :func:`load_for_decoding` does.
+
+    Raises:
+      GmotError: as :func:`read_checkpoint`.
+    """
+    state = read_checkpoint(path)
+    epoch = state.get("position", {}).get("epoch", 1)
+    config = {"epoch": max(epoch, 1), "avg": 1, "average": "last", **state["config"]}
+    model = CtcModel(from_dict(ModelConfig, config["model"], "model."))
+    model.load_state_dict(state["model"])
+    logging.info("weights of %s", path)
     return model.to(device).eval(), config
 
 

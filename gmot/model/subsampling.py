@@ -8,12 +8,24 @@ from torch import Tensor, nn
 Length = TypeVar("Length", int, Tensor)
 
 MIN_FRAMES = 7  # shortest input with an output frame
+STRIDE, CENTRE = 4, 3  # output frame i reads the 7 input frames 4 i ... 4 i + 6
 
 
 def output_length(num_frames: Length) -> Length:
     """T' = ((T - 1) // 2 - 1) // 2 frames after :class:`Conv2dSubsampling`, never negative."""
     reduced = ((num_frames - 1) // 2 - 1) // 2
     return reduced.clamp(min=0) if isinstance(reduced, Tensor) else max(reduced, 0)
+
+
+def frame_centres(count: int, frame_shift: float = 0.01) -> Tensor:
+    """Centres of output frames in seconds, (count,) float64.
+
+    Input frame t of the filter bank (Kaldi's, without snipped edges) has its window's centre at
+    (t + 1/2) frame_shift; output frame i reads the input frames 4 i ... 4 i + 6, whose centre is
+    4 i + 3: hence (4 i + 3.5) frame_shift. The Conformer's blocks see a wider context, around it.
+    """
+    frames = torch.arange(count, dtype=torch.float64) * STRIDE + CENTRE
+    return (frames + 0.5) * frame_shift
 
 
 class Conv2dSubsampling(nn.Module):

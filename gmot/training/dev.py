@@ -10,7 +10,8 @@ from gmot.common import GmotError
 from gmot.data.datamodule import Loader
 from gmot.decode.ctc_search import ctc_greedy_search
 from gmot.evaluation import scoring
-from gmot.text.tokens import TokenTable, pieces_to_text
+from gmot.text.tokens import TokenTable
+from gmot.text.units import detokenize
 from gmot.training.distributed import Process
 from gmot.training.loss import LossModule
 
@@ -71,7 +72,7 @@ def evaluate(
         shard.refs.update(zip(batch.ids, batch.texts))
         lengths = losses.lengths.to(losses.log_probs.device)
         for name, ids in zip(batch.ids, ctc_greedy_search(losses.log_probs, lengths)):
-            shard.hyps[name] = pieces_to_text(tokens.decode(ids))
+            shard.hyps[name] = detokenize(tokens.decode(ids))
         if losses.transfer is not None and process.is_main:
             assert batch.teacher_lengths is not None
             for row in range(min(shown[index], len(batch))):
@@ -92,4 +93,4 @@ def _scores(shards: list[_Shard]) -> dict[str, float]:
     scores.update({name: sums[name] / total for name in _TRANSFER if name in sums})
     refs = {key: text for shard in shards for key, text in shard.refs.items()}
     hyps = {key: text for shard in shards for key, text in shard.hyps.items()}
-    return {**scores, "cer": scoring.score(refs, hyps).cer}
+    return {**scores, "cer": scoring.score(refs, hyps).rate}

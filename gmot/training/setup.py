@@ -7,6 +7,7 @@ import logging
 import random
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,20 @@ from torch import Tensor, nn
 from gmot.common import GmotError, fingerprint, setup_logging
 from gmot.data.datamodule import AsrDataModule
 from gmot.data.features import load_cmvn
-from gmot.model.checkpoint import start_from
 from gmot.model.config import ModelConfig
 from gmot.model.ctc_model import CtcModel
+from gmot.model.initial_weights import start_from
 from gmot.model.subsampling import output_length
 from gmot.provenance import add_run, choose_device, describe_run
 from gmot.teacher import FeatureStore, TeacherTokenizer, load_config
 from gmot.text.tokens import TokenTable
+from gmot.text.units import Units, load_units
 from gmot.training.config import TrainingConfig
 from gmot.training.distributed import Process
 from gmot.training.guards import dry_run, exclusive
 from gmot.training.labels import Labels
 from gmot.training.loss import LossModule
+from gmot.training.old import Stores, add_old_labels, old_data, open_old_store
 from gmot.training.trainer import Trainer
 
 
@@ -39,8 +42,9 @@ class Inputs:
     data: AsrDataModule
     cmvn: tuple[Tensor, Tensor]  # (mean, std) of the training features, each (F,)
     labels: Labels
-    tokenizer: TeacherTokenizer
+    units: Units
     store: FeatureStore | None  # None: the training does without
+    old_store: FeatureStore | None  # of the old corpus, where there is one
     corpus: str  # fingerprint of statistics and texts
 
 
@@ -113,17 +117,22 @@ def read_inputs(args: argparse.Namespace, process: Process | None = None) -> Inp
     """
     process = process or Process()
     tokens = TokenTable.load(Path(args.lang_dir) / "tokens.txt")
-    tokenizer = TeacherTokenizer(args.teacher)
-    labels = Labels(tokens, tokenizer.tokenize)
-    store = open_store(args, tokenizer) if args.transfer.learns_from_teacher else None
+    teacher = partial(TeacherTokenizer, args.teacher) if args.teacher else None
+    units = load_units(args.lang_dir, teacher)
+    labels = Labels(tokens, units.tokenize)
+    store = open_store(args, units) if args.transfer.learns_from_teacher else None
     mean, std = load_cmvn(args.fbank_dir, args.prefix)
     place = (process.rank, process.world_size)
-    data = AsrDataModule(args.fbank_dir, args.prefix, args.data, args.training.seed, *place)
-    cuts = data.cuts(args.train_split)
-    labels.add(cuts.texts, args.lang_dir)
+    old = old_data(args)
+    old_store = open_old_store(args, store) if old and store else None
+    data = AsrDataModule(args.fbank_dir, args.prefix, args.data, args.training.seed, *place, old)
+    labels.add(data.cuts(args.train_split).texts, args.lang_dir)
+    cuts = data.train_cuts(args.train_split)
+    if old:
+        add_old_labels(labels, cuts, old, args.lang_dir)
     of_cuts = (cuts.texts.fingerprint, cuts.text_index.tobytes())
     corpus = fingerprint(mean.tolist(), std.tolist(), *of_cuts)
-    return Inputs(data, (mean, std), labels, tokenizer, store, corpus)
+    return Inputs(data, (mean, std), labels, units, store, old_store, corpus)
 
 
 def make_trainer(
@@ -153,8 +162,9 @@ def make_trainer(
         compile_encoder(model)
     module = LossModule(model, args.transfer, precision).to(device)
     report = exp_dir / "excluded.txt"
-    teacher = store.rows if store is not None else None
-    dev_teacher = teacher
+    dev_teacher = teacher = store.rows if store is not None else None
+    if store is not None and inputs.old_store is not None:
+        teacher = Stores([store, inputs.old_store]).rows
     if store is not None and any(t not in store for t in inputs.data.cuts(args.dev_split).texts):
         logging.warning(
             "%s: no features of the texts of '%s': its transfer losses and couplings are left out. "
@@ -211,6 +221,8 @@ def model_config(args: argparse.Namespace, inputs: Inputs) -> ModelConfig:
     """``--model.*`` with what lang folder, features, teacher and transfer determine."""
     teacher_dim = inputs.store.dim if inputs.store else None
     if args.transfer.has_adapter and inputs.store is None:  # an adapter that learns by CTC alone
+        if not args.teacher:
+            raise GmotError("--teacher is missing: the adapter has the size of its features.")
         teacher_dim = load_config(args.teacher).hidden_size
     return replace(
         args.model,
@@ -230,10 +242,11 @@ def training_config(args: argparse.Namespace, inputs: Inputs, shape: ModelConfig
         "training": asdict(args.training),
         "data": asdict(args.data),
         **{name: getattr(args, name) for name in ("prefix", "train_split", "dev_split")},
+        **({"old": f"{args.old_prefix} {args.old_split}"} if args.old_fbank_dir else {}),
         "tokens": inputs.labels.tokens.fingerprint,
-        "tokenizer": inputs.tokenizer.fingerprint,
+        "units": inputs.units.fingerprint,
         "teacher": store.fingerprint if store else None,
-        "teacher_layer": _layer(store, args.teacher) if store else None,
+        "teacher_layer": _layer(store) if store else None,
         "corpus": inputs.corpus,
     }
 
@@ -243,30 +256,29 @@ def _millions(module: nn.Module | None) -> float:
     return 0.0 if module is None else sum(p.numel() for p in module.parameters()) / 1e6
 
 
-def _layer(store: FeatureStore, teacher: str) -> dict[str, int]:
+def _layer(store: FeatureStore) -> dict[str, int]:
     """Layer of the features, and number of layers."""
-    num_layers = store.num_layers or load_config(teacher).num_hidden_layers
-    return {"number": store.layer, "of": num_layers}
+    return {"number": store.layer, "of": store.num_layers}
 
 
-def open_store(args: argparse.Namespace, tokenizer: TeacherTokenizer) -> FeatureStore:
+def open_store(args: argparse.Namespace, units: Units) -> FeatureStore:
     """The teacher's features of ``--teacher-store``.
 
     Raises:
-      GmotError: not given, of another layer than ``--teacher-layer``, of another tokenizer
-        than that of ``--teacher``, or of a trained teacher where the control is trained.
+      GmotError: not given, of another layer than ``--teacher-layer``, of other tokens
+        than those of ``--lang-dir``, or of a trained teacher where the control is trained.
     """
     folder, transfer = args.teacher_store, args.transfer
     if not folder:
         raise GmotError("--teacher-store is missing: this transfer learns from it (stage 7).")
     store = FeatureStore(folder)
-    if store.tokenizer != tokenizer.fingerprint:
+    if store.units != units.fingerprint:
         raise GmotError(
-            f"{folder}: features of a teacher whose tokenizer is {store.tokenizer}, that of "
-            f"--teacher {args.teacher} is {tokenizer.fingerprint}: labels and features would not "
-            "belong together. Give the --teacher of stage 7, or run stages 4 and 7 with this one."
+            f"{folder}: features of the tokens {store.units}, those of --lang-dir {args.lang_dir} "
+            f"are {units.fingerprint} ({units.kind}): labels and features would not belong "
+            "together. Give the --lang-dir of stage 7, or run stage 7 again with this one."
         )
-    found = _layer(store, args.teacher)
+    found = _layer(store)
     wanted = found["of"] if args.teacher_layer == "last" else args.teacher_layer
     if wanted not in (None, found["number"]):
         raise GmotError(

@@ -12,11 +12,12 @@ from gmot.model.checkpoint import (
     epoch_path,
     epochs_in,
     load_for_decoding,
+    load_weights,
     read_checkpoint,
     save_checkpoint,
-    start_from,
 )
 from gmot.model.ctc_model import CtcModel, ModelConfig
+from gmot.model.initial_weights import start_from
 from gmot.text.tokens import TokenTable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,6 +95,31 @@ def test_a_training_starts_from_another(tmp_path):
         if not name.startswith("feature_"):
             assert torch.equal(taught.state_dict()[name], value), name
     assert taught.feature_mean[0] == 3.0 and taught.feature_std[0] == 2.0
+
+
+@pytest.mark.parametrize("width", [6, None])
+def test_an_adapter_of_another_width_is_left_out(tmp_path, width, caplog):
+    source = CtcModel(replace(CONFIG, teacher_dim=4))
+    save_epoch(tmp_path, 1, source)
+    model = CtcModel(replace(CONFIG, teacher_dim=width))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    start_from(model, epoch_path(tmp_path, 1), TOKENS)
+    for name, value in model.state_dict().items():
+        kept = name.startswith(("adapter.", "feature_"))
+        assert torch.equal(value, before[name] if kept else source.state_dict()[name]), name
+    assert "teacher of 4 values is left out" in caplog.text
+    assert ("one of 6 begins anew" if width else "the model has none") in caplog.text
+
+
+def test_weights_of_one_file(tmp_path):
+    model = CtcModel(CONFIG)
+    state = {"model": model.state_dict(), "config": {"model": asdict(CONFIG), "epoch": 7, "avg": 3}}
+    save_checkpoint(tmp_path / "average.pt", state)
+    loaded, config = load_weights(tmp_path / "average.pt")
+    assert torch.equal(loaded.head.weight, model.head.weight) and not loaded.training
+    assert (config["epoch"], config["avg"], config["average"]) == (7, 3, "last")
+    save_epoch(tmp_path, 4, model)
+    assert load_weights(epoch_path(tmp_path, 4))[1]["avg"] == 1
 
 
 def test_outputs_of_shared_tokens_are_taken_over(tmp_path):

@@ -8,7 +8,13 @@ from gmot.common import GmotError
 from gmot.config import from_dict
 from gmot.model.conformer import AbsoluteAttention, Conformer, RelativeAttention, Sinusoids, _shift
 from gmot.model.ctc_model import CtcModel, ModelConfig
-from gmot.model.subsampling import MIN_FRAMES, Conv2dSubsampling, length_mask, output_length
+from gmot.model.subsampling import (
+    MIN_FRAMES,
+    Conv2dSubsampling,
+    frame_centres,
+    length_mask,
+    output_length,
+)
 
 SMALL = ModelConfig(
     vocab_size=11,
@@ -21,6 +27,19 @@ SMALL = ModelConfig(
     subsampling_channels=8,
     dropout=0.1,
 )
+
+
+def test_centres_of_the_output_frames_are_those_of_what_they_read():
+    layer = Conv2dSubsampling(16, 8, 4)
+    frames = torch.randn(1, 40, 16, requires_grad=True)
+    output = layer(frames)
+    centres = frame_centres(output.size(1), frame_shift=1.0)
+    for i, row in enumerate(output[0]):
+        (gradient,) = torch.autograd.grad(row.sum(), frames, retain_graph=True)
+        read = gradient[0].abs().sum(1).nonzero()[:, 0]
+        assert len(read) == MIN_FRAMES
+        assert float(centres[i]) == float(read.double().mean()) + 0.5
+    assert frame_centres(3).tolist() == pytest.approx([0.035, 0.075, 0.115])
 
 
 def test_output_length_is_what_the_convolutions_make():

@@ -1,7 +1,6 @@
 """What a training is refused for: stores and tokenizers that do not belong to it."""
 
 import argparse
-import json
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from small_bert import save_small_bert
 from benchmarks.rows import ROWS, load_row
 from gmot.common import GmotError
 from gmot.teacher import Teacher, TeacherTokenizer, write_store
+from gmot.text.units import Characters, Pieces
 from gmot.training.config import TrainingConfig
 from gmot.training.setup import choose_precision, open_store, prepare_process
 
@@ -26,19 +26,15 @@ def opened(bert, tmp_path):
     """Open a store of one layer with the options of a training."""
     store = tmp_path / "store"
 
-    def opened(layer, asked, teacher=bert, change=(), system="gm_ot"):
-        if layer is not None:
-            write_store(store, Teacher(bert, layer), ["今天"])
-        path = store / "index.json"
-        index = json.loads(path.read_text(encoding="utf-8"))
-        path.write_text(json.dumps({k: v for k, v in index.items() if k not in change}))
+    def opened(layer, asked, units=None, system="gm_ot"):
+        write_store(store, Teacher(bert, layer), Characters(), ["今天"])
         args = argparse.Namespace(
-            teacher=str(teacher),
+            lang_dir="the-lang",
             teacher_store=str(store),
             teacher_layer=asked,
             transfer=load_row(system),
         )
-        return open_store(args, TeacherTokenizer(teacher))
+        return open_store(args, units or Characters())
 
     return opened
 
@@ -49,18 +45,17 @@ def test_the_store_of_the_layer_that_is_asked_for(opened, layer, asked):
 
 
 @pytest.mark.parametrize(("layer", "asked", "number"), [(1, "last", 2), ("last", 1, 1), (0, 1, 1)])
-@pytest.mark.parametrize("earlier", [(), ("num_layers",)])
-def test_the_store_of_another_layer_is_refused(opened, layer, asked, number, earlier):
-    """Of an earlier version too, which did not record how many layers there are."""
+def test_the_store_of_another_layer_is_refused(opened, layer, asked, number):
     found = 2 if layer == "last" else layer
     with pytest.raises(GmotError, match=f"layer {found} of 2.*asks for {number}"):
-        opened(layer, asked, change=earlier)
+        opened(layer, asked)
 
 
-def test_the_store_of_another_tokenizer_is_refused(opened, bert, tmp_path):
-    other = save_small_bert(tmp_path / "other", list("天今气好"))
-    with pytest.raises(GmotError, match=f"store.*{TeacherTokenizer(bert).fingerprint}.*other"):
-        opened("last", "last", teacher=other)
+def test_the_store_of_other_tokens_is_refused(opened, bert):
+    pieces = Pieces(TeacherTokenizer(bert))
+    facts = f"store.*{Characters().fingerprint}.*the-lang.*{pieces.fingerprint}.*pieces"
+    with pytest.raises(GmotError, match=facts):
+        opened("last", "last", units=pieces)
 
 
 def test_the_control_needs_a_random_teacher(opened):
@@ -70,7 +65,7 @@ def test_the_control_needs_a_random_teacher(opened):
 
 def test_what_learns_from_a_teacher_needs_a_store():
     args = argparse.Namespace(
-        teacher="x", teacher_store=None, teacher_layer=None, transfer=load_row("gm_ot")
+        lang_dir="x", teacher_store=None, teacher_layer=None, transfer=load_row("gm_ot")
     )
     with pytest.raises(GmotError, match="--teacher-store"):
         open_store(args, None)

@@ -12,10 +12,10 @@ from gmot.model.checkpoint import (
     epoch_path,
     load_for_decoding,
     read_checkpoint,
-    start_from,
     steps_in,
 )
 from gmot.model.ctc_model import CtcModel, ModelConfig
+from gmot.model.initial_weights import start_from
 from gmot.teacher import FeatureStore
 from gmot.text.tokens import TokenTable
 from gmot.training.config import TrainingConfig
@@ -109,6 +109,8 @@ def teacher_store(folder, texts, width=6):
         "dim": width,
         "fingerprint": "toy",
         "layer": 12,
+        "num_layers": 12,
+        "units": "toy",
         "random_weights": False,
         "rows": int(ends[-1]),
     }
