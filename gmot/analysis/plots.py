@@ -90,7 +90,13 @@ def labels(pieces: list[str]) -> list[str]:
     return ["".join(lazy_pinyin(p, style=Style.TONE)) or p for p in pieces]
 
 
-def draw_curves(panels: Sequence[Panel], columns: int = 1, dark: bool = False, width: float = 4.4):
+def draw_curves(
+    panels: Sequence[Panel],
+    columns: int = 1,
+    dark: bool = False,
+    width: float = 4.4,
+    axis: str = "update",
+):
     """Training curves, one panel per scalar, one colour per experiment.
 
     Shades are ranges of the values that a point is the mean of.
@@ -99,6 +105,7 @@ def draw_curves(panels: Sequence[Panel], columns: int = 1, dark: bool = False, w
       columns: panels side by side.
       dark: text and axes for a dark page (the background is left to it).
       width: of a panel, in inches.
+      axis: title of the horizontal axes.
     Returns:
       A matplotlib figure; with a legend if there are several experiments.
     """
@@ -115,10 +122,11 @@ def draw_curves(panels: Sequence[Panel], columns: int = 1, dark: bool = False, w
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     palette = COLOURS[dark]
     colours = {name: palette[i % len(palette)] for i, name in enumerate(names)}
-    for axis, panel in zip(axes, panels):
-        _draw_panel(axis, panel, colours, INK[dark])
-    for axis in axes[len(panels) :]:
-        axis.remove()
+    for place, panel in zip(axes, panels):
+        _draw_panel(place, panel, colours, INK[dark])
+        place.set_xlabel(axis, fontsize=8, color=INK[dark])
+    for place in axes[len(panels) :]:
+        place.remove()
     if legend_rows:
         figure.legend(
             _legend_lines(names, colours),
@@ -146,7 +154,6 @@ def _draw_panel(axis, panel: Panel, colours: dict[str, str], ink: str) -> None:
         axis.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
         axis.yaxis.set_minor_locator(ticker.NullLocator())
     axis.set_title(panel.title, fontsize=10, loc="left", color=ink)
-    axis.set_xlabel("update", fontsize=8, color=ink)
     axis.tick_params(labelsize=8, colors=ink, which="both")
     axis.grid(color=ink, alpha=0.15, linewidth=0.6)
     axis.set_facecolor("none")

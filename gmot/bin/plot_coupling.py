@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def add_model_options(parser: ArgumentParser) -> None:
     """Options of a trained model, its data and its teacher, and ``--output``."""
-    add_options(parser, "--exp-dir", "--epoch", "--avg", "--fbank-dir", "--prefix", "--teacher")
+    data = ("--lang-dir", "--fbank-dir", "--prefix")
+    add_options(parser, "--exp-dir", "--epoch", "--avg", *data)
+    add_options(parser, "--teacher", required=True)
     parser.add_argument("--split", default="dev", help="split of the utterances")
     parser.add_argument("--teacher-layer", type=Layer, help="default: that of the training")
     parser.add_argument("--random-weights", action="store_true", help="as in stage 7")
