@@ -6,7 +6,7 @@ words) takes half a minute and 1.3 GB, on 400,000 sentences (2.7 million words) 
 3.2 GB.
 """
 
-from gmot.bin._options import make_parser
+from gmot.bin._options import add_options, make_parser
 from gmot.cli import ArgumentParser, ClosedUnitInterval, PositiveInt
 
 
@@ -21,6 +21,7 @@ def get_parser() -> ArgumentParser:
         metavar="FILE",
         help="additional text, one raw sentence per line: it is normalised and segmented",
     )
+    add_options(parser, "--normalizer")
     parser.add_argument(
         "--max-unknown",
         type=ClosedUnitInterval,
@@ -39,12 +40,14 @@ def main() -> None:
     from gmot.text.lang import read_text
     from gmot.text.lexicon import Lexicon
     from gmot.text.ngram import train
+    from gmot.text.normalize import load_normalizer
     from gmot.text.tokens import UNK, WordTable
 
     def log_size(path, sentences) -> None:
         words, unknown = sum(map(len, sentences)), sum(s.count(UNK) for s in sentences)
         logging.info("%s: %d sentences, %d words, %d unknown", path, len(sentences), words, unknown)
 
+    normalize = load_normalizer(args.normalizer)
     lang_dir = Path(args.lang_dir)
     words = WordTable.load(lang_dir / "words.txt")
     remedy = "Make the lang folder first (local/prepare_lang.py)."
@@ -54,7 +57,7 @@ def main() -> None:
     log_size(text, sentences)
     lexicon = Lexicon.load(lang_dir / "lexicon.txt") if args.text else None
     for path in args.text:
-        more = read_text(path, lexicon, args.max_unknown)
+        more = read_text(path, lexicon, normalize, args.max_unknown)
         log_size(path, more.sentences)
         logging.info(
             "%s: dropped %d empty lines and %d sentences with more than %d %% unknown words",

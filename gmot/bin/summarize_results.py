@@ -1,7 +1,8 @@
-"""Print the table of measured results and write RESULTS.md from results.json files.
+"""Print the tables of measured results and write RESULTS.md from results.json files.
 
-One row per decoding method and experiment, one column per split: CER in per cent with its 95 %
-bootstrap interval by utterance or speaker. Below the table: the conditions of the intervals, and
+One table per error rate scored (CER, WER, MER), and per group of utterances. One row per decoding
+method and experiment, one column per split: rate in per cent with its 95 % bootstrap interval by
+utterance or speaker. Below the tables: the conditions of the intervals, and
 commands, commit, seed and versions of each experiment. Of several epochs (and averages) the one
 decoded last is shown, unless --epoch and --avg select another; none is selected by its result.
 """

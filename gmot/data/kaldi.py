@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 TO_THE_END = -1.0  # Kaldi's end of a segment that extends to the end of its recording
 MAX_OVERSHOOT = 0.5  # seconds by which a segment may exceed its recording, as in Kaldi
+WHOLE = "all"  # name of the only split of a corpus without splits
 ROUNDING = 0.01  # seconds; smaller overshoot is not reported
 
 
@@ -42,8 +43,14 @@ class Split:
         self.excluded.append((utterance, reason))
 
 
-def read_kaldi_split(folder: Path, name: str, num_jobs: int = 4) -> Split:
+def read_kaldi_split(
+    folder: Path, name: str, num_jobs: int = 4, channel: int | None = None
+) -> Split:
     """Read the folder of a split; ``num_jobs`` audio files are opened at a time.
+
+    Paths in ``wav.scp`` are absolute, relative to the folder, or relative to its parent.
+    ``channel`` is that of audio with several for which ``segments`` names none; None: such audio
+    is excluded.
 
     Raises:
       GmotError: a file is missing, empty or malformed.
@@ -62,31 +69,48 @@ def read_kaldi_split(folder: Path, name: str, num_jobs: int = 4) -> Split:
         segments = _read_segments(folder / "segments")
     else:
         segments = {utterance: Segment(utterance) for utterance in wavs}
-    with ThreadPoolExecutor(max(1, num_jobs)) as pool:
-        found = pool.map(lambda item: describe_audio(item[0], folder / item[1]), wavs.items())
-        bar = tqdm(found, desc=f"audio of {name}", total=len(wavs), unit="file", disable=None)
-        recordings = {key: recording for recording, key in zip(bar, wavs)}
-    split = Split(name, {key: r for key, r in recordings.items() if not isinstance(r, str)})
-    _add_utterances(split, segments, texts, speakers, recordings)
+    recordings = open_recordings(
+        {k: _find_audio(folder, wav) for k, wav in wavs.items()}, name, num_jobs
+    )
+    split = make_split(name, segments, texts, speakers, recordings, channel)
     for utterance in texts:
         if utterance not in segments:
             split.exclude(utterance, "transcript without audio")
     return split
 
 
-def _add_utterances(
-    split: Split,
+def _find_audio(folder: Path, wav: str) -> Path:
+    """File of ``wav.scp``, relative to the folder or (as Kaldi's, run from there) its parent."""
+    path, above = folder / wav, folder.parent / wav
+    return above if not path.exists() and above.exists() else path
+
+
+def open_recordings(files: Mapping[str, Path], name: str, num_jobs: int) -> dict[str, Any]:
+    """lhotse's recordings of audio files (id -> path), or the reasons why there are none."""
+    with ThreadPoolExecutor(max(1, num_jobs)) as pool:
+        found = pool.map(lambda item: describe_audio(*item), files.items())
+        bar = tqdm(found, desc=f"audio of {name}", total=len(files), unit="file", disable=None)
+        return {key: recording for recording, key in zip(bar, files)}
+
+
+def make_split(
+    name: str,
     segments: Mapping[str, Segment],
     texts: Mapping[str, str],
     speakers: Mapping[str, str],
     recordings: Mapping[str, Any],
-) -> None:
-    """Add the segments with recording and transcript; exclude the others.
+    channel: int | None = None,
+) -> Split:
+    """Split of the segments with recording and transcript; the others are excluded.
 
-    ``recordings`` are lhotse's, or the reasons why there are none.
+    Args:
+      segments, texts, speakers: of utterances.
+      recordings: those of :func:`open_recordings`.
+      channel: see :func:`read_kaldi_split`.
     """
     from lhotse import SupervisionSegment
 
+    split = Split(name, {key: r for key, r in recordings.items() if not isinstance(r, str)})
     trimmed = []
     for utterance, segment in segments.items():
         absent = f"'{segment.recording}' is not in wav.scp"
@@ -94,7 +118,7 @@ def _add_utterances(
         if isinstance(recording, str):
             found = recording
         else:
-            found = _extent(segment, recording) if utterance in texts else "no transcript"
+            found = _extent(segment, recording, channel) if utterance in texts else "no transcript"
         if isinstance(found, str):
             split.exclude(utterance, found)
             continue
@@ -110,6 +134,7 @@ def _add_utterances(
             "split '%s': %d segments trimmed to the end of their audio, by up to %.2f s (%s)",
             *(split.name, len(trimmed), *max(trimmed)),
         )
+    return split
 
 
 def read_table(path: Path) -> dict[str, str]:
@@ -147,16 +172,18 @@ def _read_segments(path: Path) -> dict[str, Segment]:
     return segments
 
 
-def _extent(segment: Segment, recording: Any) -> str | tuple[float, float, int]:
+def _extent(
+    segment: Segment, recording: Any, default: int | None
+) -> str | tuple[float, float, int]:
     """Start, duration and channel of a segment, or the reason why it cannot be used."""
     channels = recording.channel_ids
-    channel = segment.channel
+    channel: Any = segment.channel
     if channel is None:
-        if len(channels) > 1:
+        if len(channels) > 1 and default is None:
             expected = "expected 1, or the number of one in a fifth column of segments"
-            return f"{len(channels)} channels, {expected}"
-        channel = channels[0]
-    elif channel not in map(str, channels):
+            return f"{len(channels)} channels, {expected}, or --channel"
+        channel = channels[0] if len(channels) == 1 else default
+    if str(channel) not in map(str, channels):
         return f"channel {channel} of audio with {len(channels)} channels, numbered from 0"
     total = recording.duration
     start, end = segment.start, total if segment.end is None else segment.end

@@ -1,7 +1,7 @@
 """Corpora as lhotse manifests: one recording set and one supervision set per split.
 
-The input is a Kaldi-style folder per split (``wav.scp``, ``text``, optionally ``segments`` and
-``utt2spk``) or whatever one of lhotse's recipes reads. Transcripts are normalised once, here.
+The input is a Kaldi-style folder per split, tables of files and transcripts, or what one of
+lhotse's recipes reads (source.py). Transcripts are normalised once, here.
 """
 
 import gzip
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from gmot.common import GmotError, PathLike, atomic_path, require_file, write_lines
-from gmot.data.kaldi import Split, first_five, read_kaldi_split
-from gmot.data.recipes import run_recipe
+from gmot.data.kaldi import Split, first_five
+from gmot.data.source import Source
+from gmot.data.split_lists import read_split_lists, select_utterances
 from gmot.text.normalize import find_tags, normalize_text
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def read_records(
 
 
 def prepare_manifests(
-    corpus_dir: PathLike,
+    corpus_dir: PathLike | None,
     prefix: str,
     splits: Sequence[str],
     manifest_dir: PathLike,
@@ -99,51 +100,84 @@ def prepare_manifests(
     normalizer: Callable[[str], str] = normalize_text,
     num_jobs: int = 4,
     recipe_options: Mapping[str, Any] | None = None,
+    tables: Sequence[PathLike] = (),
+    columns: Mapping[str, str] | None = None,
+    audio_dir: PathLike | None = None,
+    channel: int | None = None,
+    split_lists: PathLike | None = None,
+    source_splits: Sequence[str] | None = None,
+    resample: bool = True,
 ) -> list[Split]:
     """Make the manifests of a corpus in ``manifest_dir``.
 
-    Utterances that cannot be used (no audio, unreadable audio, another sampling rate, no text)
-    are listed in ``excluded.txt``.
+    Utterances that cannot be used (no audio, unreadable audio, no text) are listed in
+    ``excluded.txt``.
 
     Args:
-      corpus_dir: holds a Kaldi-style folder per split, or is what the recipe reads.
+      corpus_dir, recipe, recipe_options, tables, columns, audio_dir, channel: the corpus, see
+        :class:`~gmot.data.source.Source`.
       prefix: corpus name, first part of the file names.
-      splits: their names.
-      recipe: name of one of lhotse's recipes, or None for Kaldi-style folders.
-      sampling_rate: of all audio, in Hz.
+      splits: names of the splits that are made.
+      sampling_rate: of the features, in Hz.
       normalizer: transcript (on one line) -> normalised transcript.
       num_jobs: audio files that are opened at a time.
-      recipe_options: more arguments of the recipe's function.
+      split_lists: folder with a file ``<split>.txt`` of utterance ids per split; None: the splits
+        are those of the corpus.
+      source_splits: splits of the corpus that are read for the lists; None: all.
+      resample: audio of other sampling rates is resampled when it is loaded; else excluded.
 
     Raises:
       GmotError: an input is missing or contradictory, or no utterance of a split can be used.
     """
-    if recipe is None:
-        found = [read_kaldi_split(Path(corpus_dir) / name, name, num_jobs) for name in splits]
+    source = Source(
+        *(corpus_dir, recipe, recipe_options or {}, tables, columns or {}, audio_dir, channel)
+    )
+    made = Path(manifest_dir) / f"{prefix}_{recipe}"
+    if split_lists is None:
+        found = source.read(splits, num_jobs, made)
     else:
-        made = Path(manifest_dir) / f"{prefix}_{recipe}"
-        found = run_recipe(recipe, corpus_dir, made, splits, num_jobs, recipe_options)
+        lists = read_split_lists(split_lists, splits)
+        whole = source.read(source_splits, num_jobs, made)
+        refuse_shared_ids(whole)
+        found = select_utterances(whole, lists)
     for split in found:
-        _check_audio(split, sampling_rate)
-    _normalize(found, normalizer)
+        check_audio(split, sampling_rate, resample)
+    normalize_transcripts(found, normalizer)
     for split in found:
         _report(split)
-    _refuse_shared_ids(found)
+    refuse_shared_ids(found)
     _write(found, Path(manifest_dir), prefix)
     return found
 
 
-def _check_audio(split: Split, sampling_rate: int) -> None:
+def check_audio(split: Split, sampling_rate: int, resample: bool = True) -> None:
+    """Resample recordings of another sampling rate, or exclude their utterances.
+
+    Recordings are resampled when they are loaded.
+    """
+    rates: Counter = Counter()
     for utterance, supervision in list(split.supervisions.items()):
         recording = split.recordings.get(supervision.recording_id)
         if recording is None:
             split.exclude(utterance, f"no recording '{supervision.recording_id}'")
+        elif recording.sampling_rate != sampling_rate and resample:
+            rates[recording.sampling_rate] += 1
+            split.recordings[recording.id] = recording.resample(sampling_rate)
         elif recording.sampling_rate != sampling_rate:
             found = f"sampling rate {recording.sampling_rate} Hz"
             split.exclude(utterance, f"{found}, expected {sampling_rate} Hz")
+    for supervision in split.supervisions.values():  # an end may have been rounded up
+        rest = split.recordings[supervision.recording_id].duration - supervision.start
+        supervision.duration = min(supervision.duration, rest)
+    if rates:
+        log.info(
+            "split '%s': audio is resampled to %d Hz when it is loaded (%s)",
+            *(split.name, sampling_rate),
+            ", ".join(f"{count} recordings of {rate} Hz" for rate, count in rates.most_common()),
+        )
 
 
-def _normalize(splits: Sequence[Split], normalizer: Callable[[str], str]) -> None:
+def normalize_transcripts(splits: Sequence[Split], normalizer: Callable[[str], str]) -> None:
     """Normalise all transcripts and exclude empty ones."""
     name = getattr(normalizer, "__qualname__", repr(normalizer))
     tags: Counter = Counter()
@@ -189,7 +223,7 @@ def _report(split: Split) -> None:
         )
 
 
-def _refuse_shared_ids(splits: Sequence[Split]) -> None:
+def refuse_shared_ids(splits: Sequence[Split]) -> None:
     """Test utterances must not occur in training."""
     for split, other in itertools.combinations(splits, 2):
         shared = sorted(split.supervisions.keys() & other.supervisions.keys())

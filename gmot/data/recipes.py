@@ -10,7 +10,7 @@ from typing import Any
 
 from gmot.common import GmotError, PathLike, empty_folder
 from gmot.data.audio import error_cause
-from gmot.data.kaldi import Split, refuse_repeated
+from gmot.data.kaldi import WHOLE, Split, refuse_repeated
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +24,15 @@ def run_recipe(
     recipe: str,
     corpus_dir: PathLike,
     output_dir: PathLike,
-    splits: Sequence[str],
+    splits: Sequence[str] | None,
     num_jobs: int,
     options: Mapping[str, Any] | None = None,
+    channel: int | None = None,
 ) -> list[Split]:
     """Read splits of a corpus by the function ``lhotse.recipes.prepare_<recipe>``.
+
+    ``splits`` None: all that the recipe makes; :data:`~gmot.data.kaldi.WHOLE` if it has no splits.
+    ``channel`` is that of audio with several, if the recipe assigns none; None: it is excluded.
 
     ``output_dir`` is emptied and given to recipes that require one (some write audio there),
     ``num_jobs`` (audio files that are opened at a time) to those that have it.
@@ -50,8 +54,10 @@ def run_recipe(
     try:
         with _summarized_log(recipe):
             manifests = prepare(**arguments)
+        if splits is None:
+            splits = split_names(manifests)
         return [
-            _read_split(name, _find_manifests(recipe, prepare, manifests, name, splits))
+            _read_split(name, _find_manifests(recipe, prepare, manifests, name, splits), channel)
             for name in splits
         ]
     except GmotError:
@@ -134,7 +140,17 @@ def recipe_arguments(
     return arguments
 
 
-def _read_split(name: str, manifests: Mapping[str, Any]) -> Split:
+def split_names(manifests: Any) -> list[str]:
+    """Splits with recordings and supervisions among the results of a recipe."""
+    if not isinstance(manifests, Mapping) or "supervisions" in manifests:
+        return [WHOLE]
+    found = [k for k, v in manifests.items() if isinstance(v, Mapping) and set(KINDS) <= v.keys()]
+    if not found and len(manifests) == 1:  # a level for a single language
+        return split_names(next(iter(manifests.values())))
+    return found or [WHOLE]
+
+
+def _read_split(name: str, manifests: Mapping[str, Any], channel: int | None) -> Split:
     split = Split(name)
     for kind in KINDS:
         items = sorted(manifests[kind], key=lambda item: item.id)  # not in directory order
@@ -145,7 +161,7 @@ def _read_split(name: str, manifests: Mapping[str, Any]) -> Split:
         for source in recording.sources:
             if source.type == "file":
                 source.source = str(Path(source.source).absolute())
-    _exclude_unnamed_channels(split)
+    _choose_channels(split, channel)
     return split
 
 
@@ -180,8 +196,11 @@ def _find_manifests(
     return found
 
 
-def _exclude_unnamed_channels(split: Split) -> None:
-    """Exclude multi-channel audio, unless the recipe assigns utterances to channels."""
+def _choose_channels(split: Split, channel: int | None) -> None:
+    """Choose the channel of multi-channel audio, unless the recipe assigns utterances to channels.
+
+    Audio that lacks it is excluded; all of it, if ``channel`` is None.
+    """
     # 0 is also what a recipe writes that ignores channels.
     divided = {s.recording_id for s in split.supervisions.values() if s.channel not in (0, [0])}
     for utterance, supervision in list(split.supervisions.items()):
@@ -189,4 +208,8 @@ def _exclude_unnamed_channels(split: Split) -> None:
         if recording is None or recording.num_channels == 1:
             continue
         if supervision.recording_id not in divided or not isinstance(supervision.channel, int):
-            split.exclude(utterance, f"{recording.num_channels} channels, expected 1")
+            if channel in recording.channel_ids:
+                supervision.channel = channel
+            else:
+                wanted = "1" if channel is None else f"a channel {channel}, numbered from 0"
+                split.exclude(utterance, f"{recording.num_channels} channels, expected {wanted}")

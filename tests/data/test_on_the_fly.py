@@ -13,6 +13,7 @@ from gmot.data.cuts import read_cuts
 from gmot.data.datamodule import AsrDataModule
 from gmot.data.features import compute_fbank, load_cmvn
 from gmot.data.manifests import prepare_manifests
+from gmot.data.on_the_fly import make_extractor
 from gmot.data.validate import validate_cuts
 
 
@@ -120,3 +121,14 @@ def test_features_of_another_type_or_without_audio_are_errors(unstored, fbank):
     write()
     with pytest.raises(GmotError, match="mfcc.*data.features"):
         batches(fbank, "on_the_fly")
+
+
+@pytest.mark.parametrize("frame", [0, 1, 20, 48])
+def test_the_centre_of_frame_t_is_t_and_a_half_shifts(frame):
+    samples = np.zeros(8000, np.float32)
+    samples[160 * frame + 80] = 0.5  # (t + 1/2) 10 ms
+    energy = np.exp(make_extractor(80, 16000, False).extract(samples, 16000)).sum(1)
+    assert energy.argmax() == frame
+    if frame:
+        assert energy[frame - 1] == pytest.approx(energy[frame + 1], rel=0.3)  # half a sample
+        assert energy[frame - 1] < 0.5 * energy[frame]
