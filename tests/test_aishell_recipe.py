@@ -105,14 +105,19 @@ def test_from_archives_to_error_rates(run):
     found = {(r["split"], r["method"]): r for r in records}
     assert set(found) == {(split, method) for split in ("dev", "test") for method in EXPECTED}
     for (split, _), record in found.items():
-        assert record["num_utterances"] == len(texts[split])
-        assert record["ref_len"] == sum(len(text.replace(" ", "")) for _, text in texts[split])
-        assert record["ci_low"] <= record["cer"] <= record["ci_high"]
+        score = record["scores"]["CER"]
+        low, high = score["intervals"]["utterance"]
+        assert score["num_utterances"] == len(texts[split])
+        assert score["ref_len"] == sum(len(text.replace(" ", "")) for _, text in texts[split])
+        assert low <= score["rate"] <= high
         assert (record["epoch"], record["avg"]) == (2, 2)
     if "nbest-oracle" in EXPECTED:
         for split in ("dev", "test"):
-            oracle = found[split, "nbest-oracle"]["cer"]
-            assert oracle <= found[split, "nbest"]["cer"]
+            oracle, best = (
+                found[split, method]["scores"]["CER"]["rate"]
+                for method in ("nbest-oracle", "nbest")
+            )
+            assert oracle <= best
     table = (run.exp / "tiny" / "RESULTS.md").read_text(encoding="utf-8")
     assert all(method in table for method in EXPECTED)
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OWNERS: dict[str, str | tuple[str, ...]] = {
     "k2": "gmot/decode/k2_import.py",
     "kaldilm": "gmot/decode/grammar.py",
+    "tokenizers": "gmot/text/units.py",
     "transformers": "gmot/teacher/",
     "lhotse": "gmot/data/",
     "distributed": "gmot/cluster.py",
@@ -39,20 +40,21 @@ LAYERS: dict[str, list[str]] = {
     "teacher": ["text"],
     "decode": ["text"],
     "evaluation": ["text", "model", "data", "teacher", "decode"],
+    "corpus": ["text", "data"],
     "analysis": ["ot", "text", "transfer", "model", "data", "teacher", "evaluation"],
     "training": [
         *("ot", "text", "transfer", "model", "data", "teacher", "decode"),
         *("evaluation", "analysis"),
     ],
     "bin": ["ot", "text", "transfer", "model", "data", "teacher", "decode"]
-    + ["evaluation", "analysis", "training"],
+    + ["evaluation", "analysis", "training", "corpus"],
     **{name: [] for name in COMMON},
 }
 
 SOURCES = [p.relative_to(ROOT).as_posix() for p in sorted(ROOT.glob("gmot/**/*.py"))]
 SCRIPTS = [
     p.relative_to(ROOT).as_posix()
-    for pattern in ("local/*.py", "egs/*/local/*.py")
+    for pattern in ("local/*.py", "egs/*/local/*.py", "shared/*/*.py")
     for p in sorted(ROOT.glob(pattern))
     if "__main__" in p.read_text(encoding="utf-8")
 ]

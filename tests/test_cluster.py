@@ -18,6 +18,7 @@ from small_bert import save_small_bert
 from gmot.data.features import compute_fbank
 from gmot.data.manifests import prepare_manifests
 from gmot.teacher import FeatureStore, Teacher, write_store
+from gmot.text.units import Characters, save_units
 
 pytest.importorskip("distributed")
 pytestmark = [
@@ -208,17 +209,18 @@ def test_a_store_of_a_cluster_with_a_killed_worker_is_the_local_one(cluster, sen
     SupervisionSet.from_segments(
         SupervisionSegment(f"u{i}", "r", 0.0, 1.0, text=text) for i, text in enumerate(sentences)
     ).to_file(tmp_path / "m" / "toy_supervisions_train.jsonl.gz")
+    save_units(Characters(), tmp_path / "lang")
     cluster.add_worker()
     cluster.add_worker()
     command = [sys.executable, str(ROOT / "local" / "compute_teacher.py"), "--prefix", "toy"]
-    command += ["--manifest-dir", "m", "--teacher", "bert", "--device", "cpu"]
-    command += ["--store", "store", "--executor", cluster.address]
+    command += ["--manifest-dir", "m", "--lang-dir", "lang", "--teacher", "bert"]
+    command += ["--device", "cpu", "--store", "store", "--executor", cluster.address]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     cluster.kill_one_at_work(tmp_path / ".shards-store", process)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 0, said
     assert "Traceback" not in said and not (tmp_path / ".shards-store").exists()
     for num_jobs in (1, 2):
-        write_store(tmp_path / "local", Teacher(bert), sentences, num_jobs=num_jobs)
+        write_store(tmp_path / "local", Teacher(bert), Characters(), sentences, num_jobs=num_jobs)
         assert contents(tmp_path / "store") == contents(tmp_path / "local")
     assert len(FeatureStore(tmp_path / "store")) == 2100

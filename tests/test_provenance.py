@@ -122,8 +122,9 @@ def test_results_of_a_training_that_went_on_stay(tmp_path):
 
 
 def test_the_report_names_runs_and_the_teachers_layer():
+    counts = ("ins", "del", "sub", "ref_len", "num_utterances", "num_empty")
     measured = {
-        **dict.fromkeys(("ins", "del", "sub", "ref_len", "num_utterances", "num_empty"), 0),
+        **{"scores": {"CER": dict.fromkeys(counts, 0)}},
         **dict.fromkeys(("rtf_encoder", "rtf_decoding", "peak_memory_mb"), 0.0),
         **{"device": "cpu", "seed": 1, "teacher_layer": {"number": 6, "of": 12}},
         **{"transfer": {"name": "gm_ot", "final_sinkhorn": True}},

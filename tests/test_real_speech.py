@@ -52,7 +52,7 @@ def test_real_speech_needs_no_special_case(tmp_path, run_script):
     others = ["--other-splits", "dev", "test"]
     run("prepare_lang", *prefix, *manifests, *lang, *teacher, *others)
     store = ["--store", "store", "--layer", "1"]
-    run("compute_teacher", *prefix, *manifests, *teacher, *store)
+    run("compute_teacher", *prefix, *manifests, *lang, *teacher, *store)
     methods = {"ctc-greedy-search"}
     graphs = []
     if HAS_K2:

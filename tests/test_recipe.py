@@ -108,8 +108,10 @@ def test_results_are_complete(finished):
         found = {(r["split"], r["method"]): r for r in records}
         assert set(found) == {(split, m) for split in ("dev", "test") for m in METHODS}
         for record in records:
-            assert record["ci_low"] <= record["cer"] <= record["ci_high"]
-            assert record["num_utterances"] == 4
+            score = record["scores"]["CER"]
+            low, high = score["intervals"]["utterance"]
+            assert low <= score["rate"] <= high
+            assert score["num_utterances"] == 4
         for method in METHODS:
             names = {p.name.split("-")[0] for p in (folder / method).iterdir()}
             assert names == {"recogs", "errs", "cer"}
@@ -257,6 +259,7 @@ def test_couplings_of_a_trained_experiment(finished, tmp_path):
         return script(
             *(program, "--exp-dir", str(finished.exp / name), "--prefix", "mini"),
             *("--fbank-dir", str(finished.data / "fbank"), "--teacher", str(finished.teacher)),
+            *("--lang-dir", str(finished.data / "lang")),
             *("--output", str(tmp_path / output), *options),
         )
 

@@ -53,6 +53,19 @@ def test_files_and_folders_give_the_same(exp):
     assert run(*arguments, cwd=exp)[1] == lines
 
 
+def test_words_and_homophones(tmp_path):
+    for name, hyp in (("a", "the cat"), ("b", "the bat")):
+        write_recogs(tmp_path / f"{name}.txt", {"u": "the cat"}, {"u": hyp})
+    files = ("a.txt", "b.txt", "--scoring", "words", "characters")
+    status, lines, err = run(*files, cwd=tmp_path)
+    assert status == 0, err
+    assert [line.split(" (")[0] for line in lines.splitlines() if "%" in line.split(" (")[0]] == [
+        *("a.txt: %WER 0.00", "b.txt: %WER 50.00", "a.txt: %CER 0.00", "b.txt: %CER 16.67")
+    ]
+    status, _, err = run(*files[:4], "--homophones", cwd=tmp_path)
+    assert status == 1 and "--homophones" in err and "characters or mixed" in err
+
+
 def write_seeds(folder, speakers):
     """Two experiments with three and two seeds."""
     refs = {f"s{i % 4}-{i}": "今天天气好" for i in range(12)}

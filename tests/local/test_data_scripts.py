@@ -6,6 +6,7 @@ import soundfile
 from small_bert import save_small_bert
 
 from gmot.data.manifests import load_supervisions
+from gmot.text.units import Characters, save_units
 
 pytestmark = pytest.mark.integration
 
@@ -65,9 +66,11 @@ def test_a_corpus_from_audio_to_teacher_features(tmp_path, run_script):
         assert fact in result.stderr and "Traceback" not in result.stderr
 
     save_small_bert(tmp_path / "bert", "今天气")
+    save_units(Characters(), tmp_path / "lang")
     log = passes(
-        "compute_teacher", "--prefix", "toy", "--manifest-dir", manifests, "--teacher",
-        tmp_path / "bert", "--layer", 1, "--store", tmp_path / "data" / "teacher",
+        "compute_teacher", "--prefix", "toy", "--manifest-dir", manifests, "--lang-dir",
+        tmp_path / "lang", "--teacher", tmp_path / "bert", "--layer", 1, "--store",
+        tmp_path / "data" / "teacher",
     )  # fmt: skip
     assert "2 sentences (of 4 utterances)" in log
 

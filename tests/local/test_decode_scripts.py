@@ -118,7 +118,6 @@ def write_checkpoints(exp_dir, tokens):
         "model": asdict(shape),
         "transfer": {"objective": "none"},
         "tokens": tokens.fingerprint,
-        "tokenizer": "of the training",
         "teacher_layer": None,
         "training": {"seed": 7},
     }
@@ -183,21 +182,25 @@ def test_files_and_records(data):
         assert {p.name for p in folder.iterdir()} >= {
             f"{kind}-dev-epoch-2-avg-2.txt" for kind in ("recogs", "errs", "cer-summary")
         }
-        line = f"[dev-{method}] %CER {r['cer']:.2f}% ["
-        assert line in err
-        assert (r["ref_len"], r["num_utterances"], r["seed"]) == (6, 3, 7)
-        assert r["cer"] == pytest.approx(100 * (r["ins"] + r["del"] + r["sub"]) / 6)
-        assert r["ci_low"] <= r["cer"] <= r["ci_high"]
+        assert list(r["scores"]) == ["CER"]
+        score = r["scores"]["CER"]
+        low, high = score["intervals"]["utterance"]
+        assert f"[dev-{method}] %CER {score['rate']:.2f}% [" in err
+        assert (score["ref_len"], score["num_utterances"], r["seed"]) == (6, 3, 7)
+        assert score["rate"] == pytest.approx(
+            100 * (score["ins"] + score["del"] + score["sub"]) / 6
+        )
+        assert low <= score["rate"] <= high
         assert r["rtf_encoder"] > 0 and r["rtf_decoding"] > 0 and r["peak_memory_mb"] > 0
         assert r["environment"]["torch"] == metadata.version("torch")
         assert "decode.py" in r["command"] and r["transfer"] == {"objective": "none"}
         assert r["audio_seconds"] == pytest.approx((8000 + 12000 + 16000) / 16000)
-        assert 0 <= r["homophone_sub"] <= r["sub"]
+        assert 0 <= score["homophone_sub"] <= score["sub"]
         head, row = (folder / "cer-summary-dev-epoch-2-avg-2.txt").read_text().splitlines()
         numbers = dict(zip(head.split("\t")[1:], map(float, row.split("\t")[1:])))
         assert row.startswith(method + "\t")
         assert numbers == {
-            "CER": round(r["cer"], 2),
+            "CER": round(score["rate"], 2),
             "rtf_encoder": round(r["rtf_encoder"], 5),
             "rtf_decoding": round(r["rtf_decoding"], 5),
             "peak_memory_mb": round(r["peak_memory_mb"]),
@@ -212,8 +215,9 @@ def test_speakers_are_stored_and_resampled(data, caplog, tmp_path):
     path = data / "exp/ctc/ctc-greedy-search/recogs-dev-epoch-1-avg-1.txt"
     assert read_recogs(path).speakers == {"dev0": "s1", "dev1": "s2", "dev2": "s1"}
     (r,) = [r for r in results(data) if (r["epoch"], r["method"]) == (1, "ctc-greedy-search")]
-    assert r["num_speakers"] == 2 and set(r["intervals"]) == {"utterance", "speaker"}
-    low, high = r["intervals"]["speaker"]
+    score = r["scores"]["CER"]
+    assert score["num_speakers"] == 2 and set(score["intervals"]) == {"utterance", "speaker"}
+    low, high = score["intervals"]["speaker"]
     assert f"{low:.2f} .. {high:.2f}" in line
     output = tmp_path / "RESULTS.md"
     arguments = ("--experiments", "ctc", "--epoch", 1, "--unit", "speaker", "--output", output)
@@ -224,6 +228,38 @@ def test_speakers_are_stored_and_resampled(data, caplog, tmp_path):
         assert "dev: resampling 2 speakers with their 3 utterances" in text
     with pytest.raises(GmotError, match=r"'train'.*'train0'.*utt2spk"):
         decode(data, "--unit", "speaker", "--epoch", 1, splits="train")
+
+
+def test_words_and_groups(data, caplog, tmp_path):
+    caplog.set_level("INFO")
+    groups = tmp_path / "groups"
+    groups.write_text("s1 adult\ndev1 child\n")
+    options = {"exp-dir": copy_of(data, tmp_path), "scoring": ["words", "characters"]}
+    (record,) = decode(data, groups=groups, **options)
+    assert list(record["scores"]) == ["WER", "CER"]
+    for name, score in record["scores"].items():
+        assert list(score["groups"]) == ["adult", "child"]
+        adult = score["groups"]["adult"]
+        assert (adult["num_utterances"], adult["num_speakers"]) == (2, 1)
+        total = sum(score["groups"][group]["ref_len"] for group in score["groups"])
+        assert total == score["ref_len"] == {"WER": 3, "CER": 6}[name]
+        assert f"[dev-ctc-greedy-search, adult] %{name} {adult['rate']:.2f}% [" in caplog.text
+    folder = tmp_path / "ctc" / "ctc-greedy-search"
+    assert {path.name.split("-dev")[0] for path in folder.glob("*-dev-epoch-2-avg-1.txt")} == {
+        *("recogs", "errs", "errs-cer", "wer-summary", "cer-summary")
+    }
+    assert read_recogs(folder / "recogs-dev-epoch-2-avg-1.txt").groups == {
+        **{"dev0": "adult", "dev1": "child", "dev2": "adult"}
+    }
+    (tmp_path / "groups").write_text("dev1 child\n")
+    (record,) = decode(data, groups=groups, **options)
+    assert "2 of 3 utterances of dev" in caplog.text
+    assert list(record["scores"]["WER"]["groups"]) == ["child", "other"]
+    (tmp_path / "groups").write_text("S0001 adult\n")
+    with pytest.raises(GmotError, match=r"'S0001'.*'s1' and 'dev0'.*--groups"):
+        decode(data, groups=groups, **options)
+    with pytest.raises(GmotError, match=r"--homophones.*words.*characters or mixed"):
+        decode(data, "--homophones", **{**options, "scoring": "words"})
 
 
 def test_a_summary_by_speaker_of_results_without_is_refused(tmp_path):
@@ -290,6 +326,13 @@ def test_scales_of_another_run_are_refused(data, tmp_path):
         decode(data, **options)
     decode(data, **{**options, "splits": "dev"})
     decode(data, **options)
+    kept = json.loads((exp_dir / "scales.json").read_text(encoding="utf-8"))
+    for facts in kept["found_with"].values():
+        assert facts.pop("scoring") == "CER"
+    write_json(exp_dir / "scales.json", kept)  # as older versions wrote it
+    decode(data, **options)
+    with pytest.raises(GmotError, match=r"scoring CER there, WER here"):
+        decode(data, **options, scoring=["words"])
     with pytest.raises(GmotError, match=r"model \w+ there, \w+ here .whole-lattice-rescoring"):
         decode(data, "--epoch", 1, **options)
     graphs = tmp_path / "graphs"
@@ -301,26 +344,6 @@ def test_scales_of_another_run_are_refused(data, tmp_path):
         decode(data, **{**options, "graph-dir": graphs})
     with pytest.raises(GmotError, match="nbest-rescoring"):
         decode(data, **{**options, "methods": "nbest-rescoring"})
-
-
-@pytest.mark.skipif(not k2_available(), reason="needs k2")
-def test_another_tokenizer_than_that_of_the_training_is_told(data, tmp_path, caplog):
-    """plm-rescoring may have another language model; the tokenizer shows that it is another."""
-    pytest.importorskip("transformers")
-    from gmot.teacher import TeacherTokenizer
-
-    bert = save_small_bert(tmp_path / "bert", list("今天气好"), "BertForMaskedLM")
-    exp_dir = copy_of(data, tmp_path)
-    options = {"exp-dir": exp_dir, "methods": "plm-rescoring", "teacher": bert}
-    for known_as, told in ((TeacherTokenizer(bert).fingerprint, 0), ("other", 1)):
-        state = torch.load(exp_dir / "epoch-2.pt")
-        state["config"]["tokenizer"] = known_as
-        torch.save(state, exp_dir / "epoch-2.pt")
-        caplog.clear()
-        decode(data, "--epoch", 2, **options)
-        warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
-        found = [message for message in warnings if "tokenizer" in message]
-        assert len(found) == told and all(str(bert) in message for message in found)
 
 
 @pytest.fixture(scope="module")
@@ -420,8 +443,8 @@ def test_what_a_search_used_stands_in_the_results(data, tmp_path):
     least = [r["1best"]["least_max_active_states"] for r in found[1:]]
     assert least == [least[0]] * 3 and 2 <= least[0] < 10000
     for records in found[2:]:  # of other batches
-        assert [records["nbest"][k] for k in ("ins", "del", "sub")] == [
-            found[1]["nbest"][k] for k in ("ins", "del", "sub")
+        assert [records["nbest"]["scores"]["CER"][k] for k in ("ins", "del", "sub")] == [
+            found[1]["nbest"]["scores"]["CER"][k] for k in ("ins", "del", "sub")
         ]
 
 
@@ -475,8 +498,9 @@ def test_summary(data, tmp_path):
     arguments = ("--experiments", "gm_ot", "ctc", "--avg", 2, "--output", output, "--title", "Toy")
     status, table, err = summarize(data, *arguments)
     assert status == 0, err
-    rows = [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines()]
-    assert rows[0] == ["decoding", "experiment", "dev"]
+    title, _, *lines = table.splitlines()
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in lines]
+    assert title == "### CER" and rows[0] == ["decoding", "experiment", "dev"]
     greedy = {row[1]: row[2] for row in rows if row[0] == "ctc-greedy-search"}
     assert list(greedy) == ["gm_ot", "ctc"]
     for system, cell in greedy.items():
@@ -485,7 +509,9 @@ def test_summary(data, tmp_path):
             for r in results(data, system)
             if r["avg"] == 2 and (r["method"], r["split"]) == ("ctc-greedy-search", "dev")
         )
-        assert cell == f"{r['cer']:.2f} ({r['ci_low']:.2f} .. {r['ci_high']:.2f})"
+        score = r["scores"]["CER"]
+        low, high = score["intervals"]["utterance"]
+        assert cell == f"{score['rate']:.2f} ({low:.2f} .. {high:.2f})"
     text = output.read_text(encoding="utf-8")
     assert text.startswith("# Toy\n") and table.strip() in text
     for fact in (

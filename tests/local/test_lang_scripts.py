@@ -93,10 +93,38 @@ def test_lang_folder(made):
     assert {line.split()[0] for line in lexicon} == set(words.words)
     assert {"今 今", "<unk> <unk>"} <= set(lexicon)
     dev = json.loads((folder / "lang/report.json").read_text(encoding="utf-8"))["splits"]["dev"]
-    assert dev["oov"] == {"g": 1, "##m": 1, "##o": 1, "##t": 1}
+    assert dev["oov"] == {"▁G": 1, "M": 1, "O": 1, "T": 1}
     assert dev["lacking_in_teacher"] == {"明": 1}
     assert dev["utterances_with_digits_or_latin"] == 1
     assert "dev: 2 utterances" in log and f"{len(tokens)} tokens" in log
+
+
+def test_units_are_an_option(made, tmp_path, teacher):
+    """Characters and byte-pair encoding need no teacher; the encoding is that of a model to start
+    from."""
+    write_manifests(tmp_path / "manifests", {"train": ["the thin thing", "then"] * 3, "dev": []})
+    options = ("--manifest-dir", tmp_path / "manifests", "--prefix", "toy", "--lang-dir")
+    folders = {}
+    for units in ("characters", "bpe"):
+        folders[units] = tmp_path / units
+        status, _, log = run("prepare_lang.py", *options, tmp_path / units, "--units", units)
+        assert status == 0 and units in log, log
+    tokens = {name: TokenTable.load(path / "tokens.txt") for name, path in folders.items()}
+    assert {"▁t", *"heing"} < set(tokens["characters"].symbols)
+    assert "▁then" in tokens["bpe"] and (folders["bpe"] / "bpe.json").is_file()
+    lines = (folders["bpe"] / "lexicon.txt").read_text(encoding="utf-8").splitlines()
+    assert {"then ▁then"} < set(lines) and "t" not in {line.split()[0] for line in lines}
+    status, _, log = run(
+        "prepare_lang.py",
+        *(*options, tmp_path / "more", "--units", "bpe", "--vocab-size", 12),
+        *("--init-lang-dir", folders["bpe"]),
+    )
+    assert status == 0, log
+    assert (tmp_path / "more/units.json").read_text() == (folders["bpe"] / "units.json").read_text()
+    outcome = run("prepare_lang.py", *options, tmp_path / "x", "--units", "bpe", "--vocab-size", 4)
+    assert "--vocab-size 4" in refused(outcome)
+    assert "--teacher" in refused(run("prepare_lang.py", *options, tmp_path / "x"))
+    assert not (tmp_path / "x").exists()
 
 
 def test_language_model(made):

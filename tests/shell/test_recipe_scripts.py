@@ -52,7 +52,8 @@ while [ $# -gt 1 ]; do
     --exp-dir) mkdir -p "$2"; [ -s "$2/results.json" ] || echo "[]" >"$2/results.json"
       if [ $script = local/make_report.py ]; then echo x >"$2/report.html"; fi ;;
     --store) mkdir -p "$2"; for f in features.bin index.json; do echo x >"$2/$f"; done ;;
-    --lang-dir) mkdir -p "$2"; echo x | tee "$2"/{{tokens,words,lexicon}}.txt >"$2/text" ;;
+    --lang-dir) mkdir -p "$2"
+      echo x | tee "$2"/{{units.json,{{tokens,words,lexicon}}.txt}} >"$2/text" ;;
     --graph-dir) mkdir -p "$2"; for f in H HLG G; do echo x >"$2/$f.pt"; done ;;
   esac
   shift
@@ -306,6 +307,28 @@ def test_language_models_and_lexicon_of_aishell(recipe, tmp_path):
     assert names(calls) == ["make_ngram", "make_ngram", "compile_graphs"]
 
 
+def test_units_and_groups_of_a_recipe(recipe, tmp_path):
+    def command(calls, name):
+        return next(call for call in calls if call.startswith(f"local/{name}.py"))
+
+    options = {"name": "speechocean762", "stage": 4}
+    config = ("--config", "conf/ctc.yaml")
+    recipe(*config, "--stop-stage", "3", **options)  # makes the folder of the markers
+    assert recipe.result.returncode == 0, recipe.result.stderr
+    lang = command(recipe("--stop-stage", "4", *config, **options), "prepare_lang")
+    assert "--units bpe --vocab-size 500" in lang
+    chosen = ("--units", "characters", "--vocab-size", "", "--stop-stage", "4", *config)
+    lang = command(recipe(*chosen, **options), "prepare_lang")
+    assert "--units characters" in lang and "--vocab-size" not in lang
+    options["stage"] = 8
+    (tmp_path / "speechocean762" / "corpus").mkdir()
+    (tmp_path / "speechocean762" / "corpus" / "groups").write_text("0001 adult\n")
+    assert "--groups TMP/speechocean762/corpus/groups" in command(
+        recipe(*config, **options), "decode"
+    )
+    assert "--groups" not in command(recipe(*config), "decode")
+
+
 def test_without_k2_the_graphs_are_left_out(recipe, tmp_path):
     python = tmp_path / "bin" / "python"
     python.write_text(PYTHON.replace("-c) exit 0", "-c) exit 1"))
@@ -316,3 +339,55 @@ def test_without_k2_the_graphs_are_left_out(recipe, tmp_path):
     recipe("--config", "conf/ctc.yaml", stage=7)
     (tmp_path / "mini/small/.stages/graphs.done").unlink()
     assert names(recipe("--config", "conf/ctc.yaml", stage=9)) == ["decode", "summarize_results"]
+
+
+@pytest.fixture
+def old(tmp_path):
+    """Data folder of another corpus, and a model that was trained on it."""
+    for name in ("fbank/before_cuts_train.jsonl.gz", "manifests/x", "lang/tokens.txt"):
+        (tmp_path / "old" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "old" / name).write_text("x\n")
+    (tmp_path / "average.pt").write_text("weights")
+    return ("--old-data", tmp_path / "old", "--init-from", tmp_path / "average.pt")
+
+
+def test_fine_tuning_mixes_old_speech_and_decodes_the_old_test_set(recipe, old):
+    calls = recipe(*old, "--config", "conf/gm_ot.yaml", stage=7)
+    assert recipe.result.returncode == 0, recipe.result.stderr
+    assert names(calls) == [
+        *("compute_teacher", "compute_teacher", "train", *["decode"] * 4, "summarize_results")
+    ]
+    _, teacher, train, decoded, decoded_old, before, before_old, results = calls
+    assert "--manifest-dir TMP/old/manifests --prefix before --train-split train" in teacher
+    assert "--lang-dir TMP/mini/small/lang" in teacher
+    assert "--init-from TMP/average.pt --init-lang-dir TMP/old/lang" in train
+    assert "--old-fbank-dir TMP/old/fbank --old-prefix before" in train
+    assert "--old-teacher-store TMP/mini/small/old_teacher --data.old_share 0.2" in train
+    name = "gm_ot_old_share0.2"
+    for call, folder in ((decoded, name), (decoded_old, name), (before, "before")):
+        assert f"--exp-dir TMP/exp/small/small/{folder} " in call
+    for call, lang in ((decoded_old, "mini/small"), (before_old, "old")):
+        assert "--prefix before --fbank-dir TMP/old/fbank --splits test" in call
+        assert "--split-prefix before- --decoding.methods ctc-greedy-search" in call
+        assert f"--lang-dir TMP/{lang}/lang" in call
+    assert "--checkpoint TMP/average.pt" in before and "--splits dev test" in before
+    assert f"--experiments before {name} " in results
+    assert recipe(*old, "--config", "conf/gm_ot.yaml") == []
+
+
+def test_no_old_share_measures_alone(recipe, old):
+    calls = recipe(*old, "--old-share", "0", "--config", "conf/gm_ot.yaml")
+    assert names(calls) == ["train", *["decode"] * 4, "summarize_results"]
+    assert "--old-" not in calls[0] and "old_share" not in calls[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--old-data", "old"), "--old-data needs --init-from"),
+        (("--old-data", "x", "--init-from", "average.pt"), "x: expected the data folder of one"),
+    ],
+)
+def test_old_data_that_is_none(recipe, old, options, message):
+    assert recipe(*options) == []
+    assert recipe.result.returncode == 1 and message in recipe.result.stderr

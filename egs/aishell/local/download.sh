@@ -5,57 +5,8 @@
 set -euo pipefail
 archive_dir=$1 corpus_dir=$2 md5sums=$3 mirror=${4%/}
 
-die() {
-  echo "error: $*" >&2
-  exit 1
-}
-
-md5_of() { # FILE
-  if command -v md5sum >/dev/null; then md5sum <"$1" | cut -d ' ' -f 1; else md5 -q "$1"; fi
-}
-
-# Appends to FILE what is missing of it and prints the HTTP status.
-fetch() { # URL FILE
-  if command -v curl >/dev/null; then
-    curl --fail --location --connect-timeout 60 --speed-limit 1 --speed-time 60 \
-      --continue-at - --output "$2" --write-out '%{http_code}' "$1"
-  elif command -v wget >/dev/null; then
-    wget --tries 1 --timeout 60 --continue --output-document "$2" "$1"
-  else
-    die "neither curl nor wget is installed. Install one, or download $1 yourself (--corpus-dir)."
-  fi
-}
-
-# FILE appears when it is complete; FILE.part holds what has arrived.
-download() { # URL FILE MD5
-  local part=$2.part code status found size failures=0
-  mkdir -p "$(dirname "$2")"
-  if [ -s "$part" ] && [ "$(md5_of "$part")" = "$3" ]; then mv "$part" "$2" && return; fi
-  while [ "$failures" -lt 5 ]; do
-    size=$(wc -c 2>/dev/null <"$part" || echo 0)
-    status=0
-    code=$(fetch "$1" "$part") || status=$?
-    case $status:$code in
-      33:* | *:416) rm -f "$part" ;; # this part cannot be continued
-      0:*) break ;;
-      *:40[0-9]) die "$1: HTTP status $code. Give another --mirror." ;;
-    esac
-    # Only tries without progress count.
-    if [ "$(wc -c 2>/dev/null <"$part" || echo 0)" -gt "$size" ]; then failures=0; fi
-    failures=$((failures + 1))
-    sleep $((failures * ${RETRY_SECONDS:-5}))
-  done
-  if [ "$failures" -eq 5 ]; then
-    die "$1: download failed${code:+ (HTTP status $code)}. Run the same command again to resume it," \
-      "or give another --mirror."
-  fi
-  found=$(md5_of "$part")
-  if [ "$found" != "$3" ]; then
-    rm "$part"
-    die "$1: MD5 $found, expected $3; deleted. Run the same command again, or give another --mirror."
-  fi
-  mv "$part" "$2"
-}
+# shellcheck source=../../../shared/download.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../../shared/download.sh"
 
 unpack() { # ARCHIVE NAME
   local temporary=$corpus_dir/.unpack-$2 inner
@@ -91,8 +42,8 @@ if [ "$archive_dir" != "$corpus_dir" ]; then
         "--corpus-dir, or a --mirror to download them from."
     elif [ ! -f "$archive" ]; then
       download "$mirror/$name.tgz" "$archive" "$md5"
-    elif [ "$(md5_of "$archive")" != "$md5" ]; then
-      die "$archive: MD5 $(md5_of "$archive"), expected $md5. Download it again."
+    elif [ "$(checksum_of "$archive" md5)" != "$md5" ]; then
+      die "$archive: MD5 $(checksum_of "$archive" md5), expected $md5. Download it again."
     fi
     rm -f "$corpus_dir/.$name.md5"
     unpack "$archive" "$name"

