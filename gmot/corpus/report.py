@@ -8,7 +8,7 @@ from gmot.corpus.proposal import Choices
 from gmot.corpus.splits import Proposal
 from gmot.data.inspection import AudioStatistics, too_fast
 from gmot.data.kaldi import Split
-from gmot.text.scripts import TextStatistics
+from gmot.text.scripts import HAN, UNSPACED, TextStatistics
 
 SHOWN = 5  # examples
 
@@ -160,6 +160,11 @@ def _text_problems(found: Findings) -> Iterable[str]:
         )
     if text.two_forms:
         yield f"words in two normal forms, one after normalisation: {_some(text.two_forms)}"
+    if found.choices.language.split("-")[0] in UNSPACED - HAN:
+        yield (
+            "the language is written without spaces: put spaces between the words, of which the "
+            "lexicon of HLG is made, or decode with ctc-greedy-search alone"
+        )
     if text.digits:
         yield (
             f"digits: {text.digits:,} transcripts. Their reading depends on the language; write "
