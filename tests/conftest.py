@@ -84,7 +84,9 @@ def bash(tmp_path):
     Its ``python`` is the one that runs the tests. Returns the finished process.
     """
 
-    def run(*command: str, script: str = "", **environment: str) -> subprocess.CompletedProcess:
+    def run(
+        *command: str, script: str = "", timeout: float = 120, **environment: str
+    ) -> subprocess.CompletedProcess:
         env = {k: v for k, v in os.environ.items() if k not in ("PYTHON", "VIRTUAL_ENV")}
         env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
         env.update(environment)
@@ -99,7 +101,7 @@ def bash(tmp_path):
             text=True,
             cwd=tmp_path,
             env=env,
-            timeout=120,
+            timeout=timeout,
         )
 
     return run

@@ -116,8 +116,8 @@ class Decoder:
                 decoded.candidates[name] += [c or g for c, g in zip(found, greedy)]
                 decoded.seconds[name] += sum(seconds.values())
                 decoded.no_path[name] += lost
-                if "pruned" in seconds:
-                    decoded.num_pruned[name] += search.pruned.num_pruned
+                for kind in seconds.keys() & {"pruned", "compact"}:
+                    decoded.num_pruned[name] += getattr(search, kind).num_pruned
             if max_states < self.config.max_active_states:
                 decoded.reduced_states.append(max_states)
         return decoded

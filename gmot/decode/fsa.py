@@ -22,6 +22,21 @@ def separate(fsas: Any) -> Iterator[Any]:
         yield import_k2().index_fsa(fsas, index)
 
 
+def grouped(fsas: Any, max_arcs: int) -> Iterator[Any]:
+    """FSAs of a vector, in their order, as vectors of at most ``max_arcs`` arcs, or of one FSA."""
+    groups: list[list[int]] = []
+    total = 0
+    for i, arcs in enumerate(num_arcs(fsas)):
+        if not groups or total + arcs > max_arcs:
+            groups.append([])
+            total = 0
+        groups[-1].append(i)
+        total += arcs
+    for group in groups:
+        index = torch.tensor(group, dtype=torch.int32, device=fsas.device)
+        yield import_k2().index_fsa(fsas, index)
+
+
 def make_fsa(arcs: Tensor, scores: Tensor) -> Any:
     """k2.Fsa from (source, destination, label, aux label) arcs; the last state is final."""
     order = torch.sort(arcs[:, 0], stable=True).indices

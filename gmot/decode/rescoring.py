@@ -6,25 +6,35 @@ from typing import Any
 import torch
 
 from gmot.decode.candidates import LmScales
-from gmot.decode.fsa import arc_sums, input_labels, num_arcs
+from gmot.decode.fsa import arc_sums, grouped, input_labels, num_arcs
 from gmot.decode.k2_import import import_k2
 from gmot.decode.lattice import Lattices, Path
+
+# Arcs per composition with G, and of one lattice. A state of the lattice is repeated for each
+# history of G: 85,000 arcs of characters of an uncertain model took 4 GB.
+MAX_ARCS = 20_000
 
 
 def rescore(lattices: Lattices, grammar: Any, choices: Sequence[LmScales]) -> list[list[Path]]:
     """Best paths of each lattice, whole-lattice rescored, for several LM scales.
 
     Args:
-      lattices: of HLG.
+      lattices: of HLG, of at most :data:`MAX_ARCS` arcs each.
       grammar: from :func:`rescoring_grammar`.
       choices: scales of the scores ``graph`` and ``lm`` (default 0), with one best path each.
     Returns:
       Distinct best paths per utterance; none without a path in the graph and the grammar.
     """
+    found: list[list[Path]] = []
+    for fsa in grouped(lattices.fsa, MAX_ARCS) if lattices.fsa is not None else ():
+        found += _rescore(fsa, grammar, choices)
+    return lattices.by_utterance(found)
+
+
+def _rescore(fsa: Any, grammar: Any, choices: Sequence[LmScales]) -> list[list[Path]]:
+    """Distinct best paths of each lattice of a vector."""
     k2 = import_k2()
-    if lattices.fsa is None:
-        return lattices.by_utterance([])
-    first = lattices.fsa.clone()
+    first = fsa.clone()
     first.scores = first.scores - first.graph_scores
     first.graph_lm = first.lm_scores.clone()
     del first.lm_scores, first.graph_scores
@@ -33,11 +43,11 @@ def rescore(lattices: Lattices, grammar: Any, choices: Sequence[LmScales]) -> li
     to_grammar = torch.zeros(inverted.shape[0], dtype=torch.int32, device=inverted.device)
     lattice = k2.intersect_device(grammar, inverted, to_grammar, sorted_match_a=True)
     lattice = k2.connect(k2.remove_epsilon_self_loops(k2.connect(lattice)))
+    found: list[dict[tuple[int, ...], Path]] = [{} for _ in range(fsa.shape[0])]
     if lattice.num_arcs == 0:  # the grammar accepts no path of any lattice
-        return lattices.by_utterance([[] for _ in lattices.rows])
+        return [[] for _ in found]
     lattice = k2.top_sort(lattice)
     lattice.acoustic = lattice.scores - lattice.lm_scores
-    found: list[dict[tuple[int, ...], Path]] = [{} for _ in lattices.rows]
     for scales in choices:
         graph, lm = scales.get("graph", 0.0), scales.get("lm", 0.0)
         lattice.scores = lattice.acoustic + graph * lattice.graph_lm + lm * lattice.lm_scores
@@ -46,7 +56,7 @@ def rescore(lattices: Lattices, grammar: Any, choices: Sequence[LmScales]) -> li
         for paths, arcs, ids, *of_path in zip(found, num_arcs(best), input_labels(best), *scores):
             if arcs:
                 paths.setdefault(tuple(ids), Path(tuple(ids), *of_path))
-    return lattices.by_utterance([list(paths.values()) for paths in found])
+    return [list(paths.values()) for paths in found]
 
 
 def score_words(grammar: Any, sequences: Sequence[Sequence[int]]) -> list[float]:

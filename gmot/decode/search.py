@@ -113,8 +113,13 @@ class Search:
 
     @shared
     def pruned(self) -> lattice.Lattices:
-        """HLG lattices, pruned for n-best lists and rescoring."""
+        """HLG lattices, pruned for n-best lists."""
         return self.lattices.pruned()
+
+    @shared
+    def compact(self) -> lattice.Lattices:
+        """HLG lattices, pruned for the composition with G."""
+        return self.lattices.pruned(rescoring.MAX_ARCS)
 
     @shared
     def nbest(self) -> list[list[lattice.Path]]:
@@ -133,7 +138,7 @@ class Search:
 
     def rescored(self, choices: Sequence[LmScales]) -> list[Candidates | None]:
         """Best paths of the lattices composed with G, for several LM scales."""
-        found = rescoring.rescore(self.pruned, self.graphs.looped_grammar, choices)
+        found = rescoring.rescore(self.compact, self.graphs.looped_grammar, choices)
         return [self.candidates(paths, lm=[p.lm for p in paths]) for paths in found]
 
     def lm_rescored(self) -> list[Candidates | None]:

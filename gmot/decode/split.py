@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gmot.common import GmotError, is_out_of_memory
-from gmot.decode import lattice
+from gmot.decode import lattice, rescoring
 from gmot.decode.api import Decoded, Decoder
 from gmot.decode.candidates import Candidates, LmScales, search_lm_scales
 from gmot.decode.config import DecodingConfig
@@ -137,9 +137,9 @@ def _warn(costs: Decoded, config: DecodingConfig, description: str) -> None:
     num_pruned = max(costs.num_pruned.values(), default=0)
     if num_pruned:
         logging.warning(
-            f"{description}: {num_pruned} lattices of more than {lattice.MAX_ARCS} arcs were "
-            "pruned for n-best lists and rescoring; the model is uncertain or output_beam "
-            f"({config.output_beam:g}) too large"
+            f"{description}: {num_pruned} lattices of more than {lattice.MAX_ARCS} arcs (for "
+            f"whole-lattice-rescoring {rescoring.MAX_ARCS}) were pruned; the model is uncertain or "
+            f"output_beam ({config.output_beam:g}) too large"
         )
 
 

@@ -30,7 +30,7 @@ def test_gpu_page_on_a_cpu(bash, tmp_path):
     page = tmp_path / "gpu.md"
     script = ROOT / "benchmarks" / "gpu.sh"
     options = ("--device", "cpu", "--small", "--output", page)
-    done = bash(str(script), *map(str, options), OMP_NUM_THREADS="1")
+    done = bash(str(script), *map(str, options), timeout=400, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr + done.stdout
     text = page.read_text()
     assert "A dry run on a CPU" in text and "error" not in text

@@ -200,6 +200,29 @@ def test_whole_lattice_rescoring_equals_searching_with_the_larger_model(tmp_path
     assert [c.text({"lm": 1.0}) for c in lists] == expected != plain
 
 
+def test_whole_lattice_rescoring_in_several_compositions(graphs, monkeypatch):
+    """Memory is bounded by the arcs per composition; results do not depend on it."""
+    pytest.importorskip("k2")
+    made = make_decoder(["whole-lattice-rescoring"], graphs, **WIDE)
+    lattices = lattice.search(log_probs(5, 9, scale=1.0), LENS, scaled(made, 0.6), **WIDE)
+    choices = [{"graph": 0.6}, {"lm": 0.5}, {"lm": 1.0}]
+    at_once = rescoring.rescore(lattices, made.graphs.looped_grammar, choices)
+    monkeypatch.setattr(rescoring, "MAX_ARCS", 1)
+    one_by_one = rescoring.rescore(lattices, made.graphs.looped_grammar, choices)
+    assert one_by_one == at_once and all(at_once)
+
+
+def test_large_lattices_are_pruned_for_whole_lattice_rescoring_alone(graphs, monkeypatch):
+    pytest.importorskip("k2")
+    methods = ["nbest", "whole-lattice-rescoring"]
+    x = log_probs(5, 9, scale=1.0)
+    made = make_decoder(methods, graphs, **WIDE)
+    assert not made(x, LENS).num_pruned.total()
+    monkeypatch.setattr(rescoring, "MAX_ARCS", 40)
+    found = made(x, LENS).num_pruned
+    assert found["whole-lattice-rescoring"] > 0 == found["nbest"]
+
+
 def test_language_model_scores_of_nbest_lists_are_the_model_s(graphs, tmp_path):
     model, _ = language_model(tmp_path, 3)
     found = make_decoder(["nbest-rescoring"], graphs, **WIDE)
