@@ -25,6 +25,8 @@ POLICIES = {
     "2 threads, sleeping (passive)": (2, {"OMP_WAIT_POLICY": "passive"}),
     "2 threads, spinning for a short time (gmot)": (2, {}),
 }
+# Another job: computes until this process has ended, killed or not.
+JOB = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): pass"
 HEADING = "## Beside other jobs"
 
 
@@ -77,7 +79,7 @@ def main() -> None:
     found: dict[tuple[int, str], list[dict[str, float]]] = {}
     for _ in range(args.rounds):
         for jobs in (0, args.jobs):
-            command = [sys.executable, "-c", "while True: pass"]
+            command = [sys.executable, "-c", JOB, str(os.getpid())]
             others = [subprocess.Popen(command) for _ in range(jobs)]
             try:
                 for name, (threads, policy) in POLICIES.items():

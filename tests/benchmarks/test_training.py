@@ -16,7 +16,7 @@ pytest.importorskip("transformers")
 def benchmark(name, *options):
     command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *map(str, options)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
