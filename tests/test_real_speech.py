@@ -76,4 +76,5 @@ def test_real_speech_needs_no_special_case(tmp_path, run_script):
         assert {(r["split"], r["method"]) for r in records} == {
             (split, method) for split in ("dev", "test") for method in methods
         }
-        assert all(r["num_utterances"] == 5 and r["ref_len"] > 20 for r in records)
+        scores = [record["scores"]["CER"] for record in records]
+        assert all(s["num_utterances"] == 5 and s["ref_len"] > 20 for s in scores)

@@ -3,3 +3,7 @@
 splits.py divides the utterances, proposal.py chooses units, scoring and size of the model,
 report.py describes what was found, folder.py writes the recipe, create.py does it all.
 """
+
+from gmot.common import require_extra
+
+require_extra("recipe", "numpy")

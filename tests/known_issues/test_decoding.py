@@ -65,9 +65,7 @@ def frames_of(pieces, tokens):
 
 
 @pytest.mark.parametrize("method", WITH_HLG)
-@pytest.mark.parametrize(
-    "rows", [["▁he"], ["▁he", "▁he"], ["今", "▁he"], ["▁he", "今", "", "▁he"]]
-)
+@pytest.mark.parametrize("rows", [["▁he"], ["▁he", "▁he"], ["今", "▁he"], ["▁he", "今", "", "▁he"]])
 def test_b32_utterances_without_a_path(spelled, method, rows):
     """k2#785, icefall#667, #673, #839: a word begins and the utterance ends.
 
