@@ -1,16 +1,22 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154,SC2086  # options and variables of the recipes; lists of words
-# Stages 2 to 7: features, validation, tokens and lexicon, n-gram language models, decoding graphs,
-# features of the teacher. Sourced at the end of egs/<corpus>/prepare.sh, which has the options
-# (prepare_options.sh), stage 0 (corpus), stage 1 (manifests, normalised text) and sets
-#   corpus       prefix of the manifests of the splits train, dev and test in $data_dir/manifests
+# Stages 1 to 7: manifests, features, validation, tokens and lexicon, n-gram language models, decoding
+# graphs, features of the teacher; and the teacher of stage 0. Sourced at the end of
+# egs/<corpus>/prepare.sh, which has the options (prepare_options.sh) and stage 0 (corpus), and sets
+#   corpus       prefix of the manifests
 #   audio        array: files and folders whose change computes the features anew
 # and, where it has them,
+#   source_options  array: options of local/prepare_manifests.py that name the corpus; default:
+#                   --corpus-dir "$corpus_dir", Kaldi-style folders
+#   source_files    array: files and folders whose change makes the manifests anew; default: audio
 #   expect       published size of the splits, as for local/validate_manifests.py; strict: true, false
 #   pitch        true: pitch features beside the filterbanks; false
-#   normalizer   of --lexicon and --lm-text, as that of the transcripts
+#   normalizer   of the transcripts, --lexicon and --lm-text
 #   teacher_jobs processes for the features of the teacher
 #   groups       file 'speaker-or-utterance group': results per group (shared/run.sh)
+
+# shellcheck source=teachers.sh
+. "$root/shared/teachers.sh"
 
 splits="train dev test"
 manifests=$data_dir/manifests fbank=$data_dir/fbank lang=$data_dir/lang lm=$data_dir/lm
@@ -18,6 +24,13 @@ tokenizer_files=("$teacher"/*.{json,txt,model})
 weight_files=("$teacher"/*.{safetensors,bin})
 cluster=()
 if [ -n "$executor" ]; then cluster=(--executor "$executor"); fi
+
+if [ ${#source_options[@]} -eq 0 ]; then source_options=(--corpus-dir "$corpus_dir"); fi
+if [ ${#source_files[@]} -eq 0 ]; then source_files=("${audio[@]}"); fi
+stage 1 manifests "${after_corpus[@]}" --in "${source_files[@]}" \
+  --out "$manifests/${corpus}"_{recordings,supervisions}_{train,dev,test}.jsonl.gz -- \
+  python local/prepare_manifests.py "${source_options[@]}" --prefix $corpus --splits $splits \
+  ${normalizer:+--normalizer "$normalizer"} --manifest-dir "$manifests" --num-jobs "$num_jobs"
 
 stage 2 fbank --after manifests --in "${audio[@]}" \
   --out "$fbank/${corpus}"_{cuts_{train,dev,test}.jsonl.gz,feats_{train,dev,test},cmvn.json} -- \

@@ -1,9 +1,19 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154  # options and variables of the recipes
-# Options that all recipes share. Sourced at the start of egs/<corpus>/prepare.sh, which may assign
-# other defaults, adds its own options, and then calls parse_options and begin.
+# Options that all recipes share. Sourced at the start of egs/<corpus>/prepare.sh, which sets
+# data_of, the corpus in words, before, may assign other defaults, adds its own options, and then
+# calls parse_options and begin.
 # shellcheck source=stage.sh
 . "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
+
+: "${usage:="Prepare the data of $data_of. Finished stages are skipped.
+
+Usage: bash ${recipe#"$root/"}/prepare.sh [options]
+
+Stages: 0 corpus and teacher, 1 manifests, 2 features, 3 validation, 4 tokens and lexicon, 5 n-gram
+language models, 6 decoding graphs, 7 features of the teacher."}"
+# Of stage 1 (prepare.sh); a recipe without stage 0 empties the first.
+after_corpus=(--after corpus) source_options=() source_files=()
 
 cache_dir=$(absolute "${XDG_CACHE_HOME:-${HOME:-$recipe/download}/.cache}")/gmot
 

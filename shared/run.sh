@@ -16,7 +16,7 @@ experiment, 10 results. Options of training and decoding are passed through, suc
 folder's name, EXP_DIR/MODEL/CONFIG_alpha0.03_num_epochs20; --transfer.* is not applied to
 experiments without transfer."
 
-option_list config "experiment to train and compare: a YAML file, relative to here or to the recipe"
+option_list config "experiment to train and compare: a YAML file, relative to here, to the recipe or to egs/mini"
 option model "$model" "preset of model and schedule: tiny, small, paper (shared/conf), or a YAML file"
 option exp_dir "$recipe/exp" "experiments"
 option avg "$avg" "epochs to average for decoding, as far as there are so many"
@@ -65,7 +65,7 @@ plan_experiments() {
   [ "$pretrain" = false ] || config=("$pretrain_config" "${config[@]}")
   plan_devices
   if [ -n "$epoch" ] && [ "$stage" -le 8 ] && [ "$stop_stage" -ge 9 ]; then last=(--epoch "$epoch"); fi
-  plan=$(python local/plan_experiments.py --preset "$preset" --folders "$started_in" "$recipe" \
+  plan=$(python local/plan_experiments.py --preset "$preset" --folders "$started_in" "$recipe" "$root/egs/mini" \
     --pretrain "$pretrain" --avg "$avg" --average "$average" ${seeds:+--seeds $seeds} \
     "${last[@]}" --configs "${config[@]}" "${dotted[@]}")
   teacher_stores=$(cut -f 4 <<<"$plan" | sort -u | grep -v '^-$' || true)

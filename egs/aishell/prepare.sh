@@ -3,14 +3,9 @@
 # For a corpus of your own: docs/corpora.md.
 # shellcheck disable=SC2034,SC2154  # options of prepare_options.sh
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+data_of="AISHELL-1"
 # shellcheck source=../../shared/prepare_options.sh
 . "$recipe/../../shared/prepare_options.sh"
-: "${usage:="Prepare the data of AISHELL-1. Finished stages are skipped.
-
-Usage: bash egs/aishell/prepare.sh [options]
-
-Stages: 0 corpus, 1 manifests, 2 features, 3 validation, 4 tokens and lexicon, 5 n-gram language
-models, 6 decoding graphs, 7 features of the teacher."}"
 
 option corpus_dir "$recipe/download" "folder with data_aishell/ (only read), or with the two archives"
 option mirror "" "URL of the archives (without --corpus-dir: https://www.openslr.org/resources/33)"
@@ -29,18 +24,12 @@ if [ ! -d "$archive_dir/data_aishell" ]; then corpus_dir=$data_dir/corpus; fi
 if [ -f "$archive_dir/md5sum.txt" ]; then checksums=$archive_dir/md5sum.txt; fi
 audio=("$corpus_dir/data_aishell/wav")
 expect="train=120098:340 dev=14326:40 test=7176:20:104765"
+source_options=(--recipe aishell --corpus-dir "$corpus_dir")
+source_files=("$corpus_dir/data_aishell")
 teacher_jobs=$num_jobs
 
 stage 0 corpus --in "$checksums" --out "$corpus_dir/data_aishell/transcript" -- \
   bash "$recipe/local/download.sh" "$archive_dir" "$corpus_dir" "$checksums" "$mirror"
-
-# shellcheck source=../../shared/teachers.sh
-. "$root/shared/teachers.sh"
-
-stage 1 manifests --after corpus --in "$corpus_dir/data_aishell" \
-  --out "$data_dir/manifests/$corpus"_{recordings,supervisions}_{train,dev,test}.jsonl.gz -- \
-  python local/prepare_manifests.py --recipe aishell --corpus-dir "$corpus_dir" --prefix $corpus \
-  --splits train dev test --manifest-dir "$data_dir/manifests" --num-jobs "$num_jobs"
 
 # shellcheck source=../../shared/prepare.sh
 . "$root/shared/prepare.sh"

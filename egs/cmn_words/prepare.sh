@@ -2,14 +2,9 @@
 # Data of cmn_words: 8,569 recorded Mandarin words and characters of one speaker (README.md).
 # shellcheck disable=SC2034,SC2154  # options of prepare_options.sh
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+data_of="cmn_words"
 # shellcheck source=../../shared/prepare_options.sh
 . "$recipe/../../shared/prepare_options.sh"
-: "${usage:="Prepare the data of cmn_words. Finished stages are skipped.
-
-Usage: bash egs/cmn_words/prepare.sh [options]
-
-Stages: 0 corpus and teacher, 1 manifests, 2 features, 3 validation, 4 tokens and lexicon, 5 n-gram
-language models, 6 decoding graphs, 7 features of the teacher."}"
 
 option corpus_dir "$recipe/download" "a checkout of audio-cmn, or a Kaldi-style folder of all words"
 option mirror "" "URL of the repository (without --corpus-dir: https://github.com/hugolpz/audio-cmn)"
@@ -37,14 +32,6 @@ audio=("$source")
 stage 0 corpus --in "$source" "$recipe"/local/*.py --out "$corpus_dir" -- \
   python "$recipe/local/prepare_corpus.py" --corpus-dir "$source" --output-dir "$corpus_dir" \
   --num-jobs "$num_jobs"
-
-# shellcheck source=../../shared/teachers.sh
-. "$root/shared/teachers.sh"
-
-stage 1 manifests --after corpus --in "${audio[@]}" \
-  --out "$data_dir/manifests/$corpus"_{recordings,supervisions}_{train,dev,test}.jsonl.gz -- \
-  python local/prepare_manifests.py --corpus-dir "$corpus_dir" --prefix $corpus \
-  --splits train dev test --manifest-dir "$data_dir/manifests" --num-jobs "$num_jobs"
 
 # shellcheck source=../../shared/prepare.sh
 . "$root/shared/prepare.sh"

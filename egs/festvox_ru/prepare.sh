@@ -2,14 +2,9 @@
 # Data of festvox-ru: 620 Russian sentences of one speaker, with phone times (README.md).
 # shellcheck disable=SC2034,SC2154  # options of prepare_options.sh
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+data_of="festvox-ru"
 # shellcheck source=../../shared/prepare_options.sh
 . "$recipe/../../shared/prepare_options.sh"
-: "${usage:="Prepare the data of festvox-ru. Finished stages are skipped.
-
-Usage: bash egs/festvox_ru/prepare.sh [options]
-
-Stages: 0 corpus and teacher, 1 manifests, 2 features, 3 validation, 4 tokens and lexicon, 5 n-gram
-language models, 6 decoding graphs, 7 features of the teacher."}"
 
 option corpus_dir "$recipe/download" "the .deb package, a folder with it, or the unpacked voice"
 option mirror "" "URL of the package's folder (without --corpus-dir: that of deb.debian.org)"
@@ -46,15 +41,6 @@ audio=("$voice/wav")
 stage 0 corpus --in "$voice/etc/txt.done.data" "$voice/lab" "$recipe"/local/*.py \
   --out "$corpus_dir" -- \
   python "$recipe/local/prepare_corpus.py" --voice-dir "$voice" --output-dir "$corpus_dir"
-
-# shellcheck source=../../shared/teachers.sh
-. "$root/shared/teachers.sh"
-
-stage 1 manifests --after corpus --in "${audio[@]}" \
-  --out "$data_dir/manifests/$corpus"_{recordings,supervisions}_{train,dev,test}.jsonl.gz -- \
-  python local/prepare_manifests.py --corpus-dir "$corpus_dir" --prefix $corpus \
-  --splits train dev test --normalizer $normalizer --manifest-dir "$data_dir/manifests" \
-  --num-jobs "$num_jobs"
 
 # shellcheck source=../../shared/prepare.sh
 . "$root/shared/prepare.sh"

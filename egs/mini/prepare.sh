@@ -2,14 +2,9 @@
 # Data of the mini corpus: synthetic Mandarin speech that stands in the repository (README.md).
 # shellcheck disable=SC2034,SC2154  # options of prepare_options.sh
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+data_of="the mini corpus"
 # shellcheck source=../../shared/prepare_options.sh
 . "$recipe/../../shared/prepare_options.sh"
-: "${usage:="Prepare the data of the mini corpus. Finished stages are skipped.
-
-Usage: bash egs/mini/prepare.sh [options]
-
-Stages: 0 corpus and teacher, 1 manifests, 2 features, 3 validation, 4 tokens and lexicon, 5 n-gram
-language models, 6 decoding graphs, 7 features of the teacher."}"
 
 option size small "tiny (for tests), small, or full (synthesised here, for experiments)"
 teacher=$cache_dir/mini/teacher
@@ -37,14 +32,6 @@ else
   stage 0 corpus --in "$recipe/speech/SHA256SUMS" --out "$corpus_dir" -- \
     python "$recipe/local/unpack_speech.py" --size "$size" --output-dir "$corpus_dir"
 fi
-
-# shellcheck source=../../shared/teachers.sh
-. "$root/shared/teachers.sh"
-
-stage 1 manifests --after corpus --in "$corpus_dir" \
-  --out "$data_dir/manifests/$corpus"_{recordings,supervisions}_{train,dev,test}.jsonl.gz -- \
-  python local/prepare_manifests.py --corpus-dir "$corpus_dir" --prefix $corpus \
-  --splits train dev test --manifest-dir "$data_dir/manifests" --num-jobs "$num_jobs"
 
 # shellcheck source=../../shared/prepare.sh
 . "$root/shared/prepare.sh"

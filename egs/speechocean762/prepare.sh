@@ -2,14 +2,9 @@
 # Data of speechocean762: English by 250 Mandarin speakers (https://www.openslr.org/101; README.md).
 # shellcheck disable=SC2034,SC2154  # options of prepare_options.sh
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+data_of="speechocean762"
 # shellcheck source=../../shared/prepare_options.sh
 . "$recipe/../../shared/prepare_options.sh"
-: "${usage:="Prepare the data of speechocean762. Finished stages are skipped.
-
-Usage: bash egs/speechocean762/prepare.sh [options]
-
-Stages: 0 corpus and teacher, 1 manifests, 2 features, 3 validation, 4 tokens and lexicon, 5 n-gram
-language models, 6 decoding graphs, 7 features of the teacher."}"
 
 option corpus_dir "$recipe/download" "the unpacked corpus (only read), or a folder with the archive"
 option mirror "" "URL of the archive's folder (without --corpus-dir: https://www.openslr.org/resources/101)"
@@ -40,15 +35,6 @@ corpus_dir=$data_dir/corpus
 audio=("$source/WAVE")
 stage 0 corpus --in "$source"/{train,test} "$recipe"/local/*.py --out "$corpus_dir" -- \
   python "$recipe/local/prepare_corpus.py" --corpus-dir "$source" --output-dir "$corpus_dir"
-
-# shellcheck source=../../shared/teachers.sh
-. "$root/shared/teachers.sh"
-
-stage 1 manifests --after corpus --in "${audio[@]}" \
-  --out "$data_dir/manifests/$corpus"_{recordings,supervisions}_{train,dev,test}.jsonl.gz -- \
-  python local/prepare_manifests.py --corpus-dir "$corpus_dir" --prefix $corpus \
-  --splits train dev test --normalizer $normalizer --manifest-dir "$data_dir/manifests" \
-  --num-jobs "$num_jobs"
 
 # shellcheck source=../../shared/prepare.sh
 . "$root/shared/prepare.sh"

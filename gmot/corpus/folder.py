@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from string import Template
 
@@ -19,14 +20,9 @@ PREPARE = """#!/usr/bin/env bash
 # Data of $name (README.md). Written by `gmot new-corpus`; change what differs in your corpus.
 # shellcheck disable=SC2034,SC2154  # options of prepare_options.sh
 recipe=$$(cd "$$(dirname "$${BASH_SOURCE[0]}")" && pwd)
+data_of=$name
 # shellcheck source=/dev/null
 . $root/shared/prepare_options.sh
-: "$${usage:="Prepare the data of $name. Finished stages are skipped.
-
-Usage: bash $folder/prepare.sh [options]
-
-Stages: 1 manifests, 2 features, 3 validation, 4 tokens and lexicon, 5 n-gram language models,
-6 decoding graphs, 7 features of the teacher."}"
 
 speed_perturb="0.9 1.1"
 units=$units
@@ -37,15 +33,13 @@ begin data_dir init_lang_dir
 
 corpus=$name
 normalizer=$normalizer
-# Changes of these compute the manifests and features anew.
-inputs=($inputs)
+# Changes of these compute the manifests (source_files) or the features (audio) anew.
+source_files=($inputs "$$recipe"/splits/{train,dev,test}.txt)
 audio=($audio)
-
-stage 1 manifests --in "$${inputs[@]}" "$$recipe"/splits/{train,dev,test}.txt \\
-  --out "$$data_dir/manifests/$$corpus"_{recordings,supervisions}_{train,dev,test}.jsonl.gz -- \\
-  python local/prepare_manifests.py $source \\
-  --split-lists "$$recipe/splits" --splits train dev test --prefix "$$corpus" \\
-  --normalizer "$$normalizer" --manifest-dir "$$data_dir/manifests" --num-jobs "$$num_jobs"
+# The corpus, as options of local/prepare_manifests.py.
+source_options=($source
+  --split-lists "$$recipe/splits")
+after_corpus=() # no stage 0
 
 # shellcheck source=/dev/null
 . "$$root/shared/prepare.sh"
@@ -92,22 +86,6 @@ data:
     num_frame_masks: $masks
     frames_mask_size: $frames
     features_mask_size: $bins
-"""
-
-CTC = """# CTC alone, without a teacher.
-transfer:
-  objective: none
-"""
-
-GM_OT = """# GM-OT (arXiv 2505.13079), setting 5 of Table 2.
-transfer:
-  objective: transport
-  alpha: 0.02
-  rho: 0.3
-  beta: 0.5
-  positional: gm_ot
-  adapter_scale: 0.1
-  ctc_weight: 0.3
 """
 
 DECODING = """# Decoding methods and scales of this recipe: options of local/decode.py.
@@ -186,35 +164,26 @@ def recipe_files(output: Path, found: Findings, source: Source) -> dict[str, str
         "prepare.sh": PREPARE,
         "run.sh": RUN,
         "conf/model.yaml": MODEL,
-        "conf/ctc.yaml": CTC,
-        "conf/gm_ot.yaml": GM_OT,
         "decoding.yaml": DECODING,
         "README.md": README,
     }
-    return {name: Template(text).substitute(values) for name, text in templates.items()}
+    experiments = {
+        f"conf/{name}.yaml": (ROOT / "egs" / "mini" / "conf" / f"{name}.yaml").read_text("utf-8")
+        for name in ("ctc", "gm_ot")
+    }
+    written = {name: Template(text).substitute(values) for name, text in templates.items()}
+    return {**written, **experiments}
 
 
 def _model_values(found: Findings, choices: Choices, size: Size) -> dict[str, object]:
     train = found.splits[SPLITS.index("train")]
     hours = sum(s.duration for s in train.supervisions.values()) / 3600
     return {
+        **asdict(size),
         "hours": f"{hours:.2f}",
-        "d_model": size.d_model,
-        "ffn_dim": size.ffn_dim,
-        "layers": size.layers,
-        "channels": size.channels,
-        "dropout": size.dropout,
-        "epochs": size.epochs,
-        "rate": size.rate,
-        "schedule": size.schedule,
-        "warmup": size.warmup,
-        "update": size.update,
         "batch": min(size.update, 100),
-        "masks": size.masks,
-        "frames": size.frames,
         "bins": 27 if size.masks > 2 else 16,
         "warp": 80 if size.masks > 2 else 0,
-        "avg": size.avg,
         "min_utterance": choices.min_utterance,
         "max_utterance": "null" if choices.max_utterance is None else choices.max_utterance,
     }
@@ -270,4 +239,4 @@ def _source_options(found: Findings, source: Source) -> str:
             lines.append(line)
             line = ""
         line += f"{' ' if line else ''}{word}"
-    return " \\\n  ".join([*lines, line])
+    return "\n  ".join([*lines, line])
