@@ -7,13 +7,13 @@ import numpy as np
 
 from gmot.text.tokens import BLANK_ID
 
-NOBODY = -1  # token of a frame that belongs to none
+NO_TOKEN = -1  # token of a frame that belongs to none
 
 
 class CtcAlignment(NamedTuple):
     """Attributes:
     posteriors: (T, S), probability that frame t emits token j, given the tokens.
-    path: (T,), token of each frame on the most probable path, :data:`NOBODY` for blanks.
+    path: (T,), token of each frame on the most probable path, :data:`NO_TOKEN` for blanks.
     """
 
     posteriors: np.ndarray
@@ -81,12 +81,12 @@ def _best_path(emissions: np.ndarray, skips: np.ndarray) -> np.ndarray:
     for step in reversed(back):
         path.append(path[-1] - int(step[path[-1]]))
     states = np.array(path[::-1])
-    return np.where(states % 2, states // 2, NOBODY)
+    return np.where(states % 2, states // 2, NO_TOKEN)
 
 
 def divide_blanks(path: np.ndarray) -> np.ndarray:
     """A CTC path whose blanks between two tokens belong half to each, to the earlier if odd."""
-    divided, tokens = path.copy(), np.flatnonzero(path != NOBODY)
+    divided, tokens = path.copy(), np.flatnonzero(path != NO_TOKEN)
     for before, after in zip(tokens, tokens[1:]):
         middle = before + 1 + (after - before) // 2
         divided[before + 1 : middle], divided[middle:after] = path[before], path[after]

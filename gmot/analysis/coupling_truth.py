@@ -13,6 +13,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from gmot.analysis.alignments import align_ctc
+from gmot.analysis.couplings import check_teacher
 from gmot.analysis.truth_measures import (
     Measured,
     Truth,
@@ -31,10 +32,15 @@ from gmot.data.config import DataConfig
 from gmot.data.cuts import Cut
 from gmot.data.datamodule import AsrDataModule
 from gmot.data.dataset import required_frames
-from gmot.model.checkpoint import epoch_path, epochs_in, load_for_decoding, read_checkpoint
+from gmot.model.checkpoint import (
+    epoch_path,
+    epochs_in,
+    load_for_decoding,
+    read_checkpoint,
+)
 from gmot.model.subsampling import STRIDE, frame_centres, output_length
 from gmot.teacher import Teacher, TeacherTokenizer
-from gmot.text.tokens import TokenTable
+from gmot.text.tokens import TokenTable, check_tokens
 from gmot.text.units import load_units
 from gmot.transfer.config import TransferConfig
 from gmot.transfer.objective import make_objective
@@ -65,7 +71,7 @@ class Truths:
 
     def __init__(self, args: argparse.Namespace):
         tokenizer = partial(TeacherTokenizer, args.teacher) if args.teacher else None
-        self.units = load_units(args.lang_dir, tokenizer)
+        self.lang_dir, self.units = args.lang_dir, load_units(args.lang_dir, tokenizer)
         self.tokens = TokenTable.load(Path(args.lang_dir) / "tokens.txt")
         config = DataConfig(args.max_duration)
         self.data, self.split = AsrDataModule(args.fbank_dir, args.prefix, config), args.split
@@ -110,14 +116,12 @@ class Truths:
 
     def batches(self) -> Iterator[tuple[Batch, list[int]]]:
         """Batches of the split, and their usable rows."""
-        ids = {text: self.tokens.encode(self.units.tokenize(text)) for text in self._texts()}
+        texts = self.data.cuts(self.split).texts
+        ids = {text: self.tokens.encode(self.units.tokenize(text)) for text in texts}
         for batch in self.data.eval_dataloader(self.split, ids.__getitem__):
             rows = [n for n, name in enumerate(batch.ids) if name in self.found]
             if rows:
                 yield batch, rows
-
-    def _texts(self) -> Sequence[str]:
-        return self.data.cuts(self.split).texts
 
     def references(self) -> dict[str, dict[str, Any]]:
         """Measures of couplings that know nothing of the audio."""
@@ -150,13 +154,8 @@ class Teachers:
         key = config["teacher_layer"]["number"], config["transfer"]["random_teacher"]
         if key not in self._teachers:
             self._teachers[key] = Teacher(self.folder, layer=key[0], random_weights=key[1])
-        teacher = self._teachers[key]
-        if teacher.fingerprint != config["teacher"]:
-            raise GmotError(
-                f"--teacher {self.folder} (layer {key[0]}) is not the teacher {exp_dir} was "
-                "trained with. Give the folder of stage 7."
-            )
-        return teacher
+        check_teacher(self._teachers[key], config, exp_dir)
+        return self._teachers[key]
 
     def encode(self, teacher: Teacher, texts: Sequence[str]) -> list[torch.Tensor]:
         """Features (L, D) of each text."""
@@ -196,11 +195,7 @@ def measure_epoch(
       GmotError: the model was trained with other tokens, features or another teacher.
     """
     model, config = load_for_decoding(exp_dir, epoch)
-    if config["tokens"] != truths.tokens.fingerprint:
-        raise GmotError(
-            f"{exp_dir}: trained with tokens {config['tokens']}, --lang-dir has "
-            f"{truths.tokens.fingerprint}. Give the --lang-dir of the training."
-        )
+    check_tokens(config["tokens"], truths.tokens, exp_dir, truths.lang_dir)
     settings = from_dict(TransferConfig, config["transfer"], "transfer.")
     objective = teacher = None
     if settings.learns_from_teacher:

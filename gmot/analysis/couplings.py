@@ -1,14 +1,14 @@
 """Couplings of a trained model."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from gmot.common import GmotError
+from gmot.common import GmotError, PathLike
 from gmot.config import from_dict
 from gmot.data.datamodule import AsrDataModule
 from gmot.model.checkpoint import load_for_decoding
@@ -68,11 +68,7 @@ class TrainedTransport:
         if layer is None:
             layer = self.config["teacher_layer"]["number"]
         self.teacher = Teacher(args.teacher, layer=layer, random_weights=args.random_weights)
-        if self.teacher.fingerprint != self.config["teacher"]:
-            raise GmotError(
-                f"--teacher {args.teacher} (layer {self.teacher.layer}) is not the teacher "
-                f"{args.exp_dir} was trained with. Give the folder and layer of stage 7."
-            )
+        check_teacher(self.teacher, self.config, args.exp_dir)
         self.units = load_units(args.lang_dir, lambda: self.teacher.tokenizer)
         self.data, self.split = AsrDataModule(args.fbank_dir, args.prefix), args.split
         cuts = sorted(self.data.cuts(self.split), key=lambda cut: (cut.duration, cut.id))
@@ -102,6 +98,15 @@ class TrainedTransport:
                 pieces = ["[CLS]", *self.units.tokenize(batch.texts[row]), "[SEP]"]
                 found[name] = Utterance(name, pieces, output.acoustic[n, :frames], features[n])
         return [found[name] for name in ids]
+
+
+def check_teacher(teacher: Teacher, config: Mapping[str, Any], exp_dir: PathLike) -> None:
+    """Raises GmotError if a model was trained with another teacher."""
+    if teacher.fingerprint != config["teacher"]:
+        raise GmotError(
+            f"--teacher {teacher.source} (layer {teacher.layer}) is not the teacher {exp_dir} was "
+            "trained with. Give the folder and layer of stage 7."
+        )
 
 
 @torch.no_grad()

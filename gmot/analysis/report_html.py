@@ -18,10 +18,12 @@ from gmot.analysis.worst import listed, worst_utterances
 from gmot.common import GmotError, atomic_path, read_json
 from gmot.config import flatten
 from gmot.data.clips import Clips, encode_clips
+from gmot.evaluation.bootstrap import interval_of
 from gmot.evaluation.files import Record, metrics_and_groups, primary, score_of
+from gmot.evaluation.groups import rate_title
 from gmot.evaluation.report import averaged, choose, describe, rates_in_words, versions
 from gmot.evaluation.seeds import unique
-from gmot.evaluation.tables import interval_lines, interval_of, method_rank
+from gmot.evaluation.tables import interval_lines, method_rank
 from gmot.provenance import BOARD, RUNS, SKIPPED, command, training_runs
 from gmot.text.scoring_units import METRICS
 
@@ -137,7 +139,7 @@ def summary(found: Experiment) -> list[tuple[str, str, str]]:
     for split in unique(r["split"] for r in found.records):
         record = min((r for r in found.records if r["split"] == split), key=method_rank)
         for metric, score in record["scores"].items():
-            _, low, high = interval_of(score, "utterance")
+            _, low, high = interval_of(score["intervals"], "utterance")
             remark = f"{low:.2f} to {high:.2f}, {record['method']}"
             values.append((f"{split} {metric}", f"{score['rate']:.2f} %", remark))
     return values
@@ -199,7 +201,7 @@ def error_rates(found: Experiment, unit: str) -> str:
             (method, [_rate(of_split.get(split), metric, group, unit) for split in splits])
             for method, of_split in by_method.items()
         ]
-        title = metric if group is None else f"{metric}, {escape(group)}"
+        title = escape(rate_title(metric, group))
         tables.append(f"<h3>{title}</h3>{page.table(('decoding', *splits), rows)}")
     lines = interval_lines({found.history.name: records}, unit)
     notes = "".join(f"<br>{escape(line.removeprefix('- '))}." for line in lines)
@@ -214,7 +216,7 @@ def _rate(record: Record | None, metric: str, group: str | None, unit: str) -> s
     score = score_of(record, metric, group) if record else None
     if score is None:
         return "-"
-    _, low, high = interval_of(score, unit)
+    _, low, high = interval_of(score["intervals"], unit)
     return (
         f"<b>{score['rate']:.2f}</b><small>{low:.2f} to {high:.2f}</small>"
         f"<small>{score['ins']} ins, {score['del']} del, {score['sub']} sub</small>"

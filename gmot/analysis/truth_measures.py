@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gmot.analysis.alignments import (
-    NOBODY,
+    NO_TOKEN,
     CtcAlignment,
     divide_blanks,
     monotone_path,
@@ -74,9 +74,9 @@ def boundary_errors(path: np.ndarray, truth: Truth) -> tuple[np.ndarray, np.ndar
     A word begins half a frame shift before the centre of its first frame and ends half a frame
     shift after that of its last.
 
-    ``path``: (T,), token of each frame, :data:`NOBODY` for none.
+    ``path``: (T,), token of each frame, :data:`NO_TOKEN` for none.
     """
-    owners = np.where(path == NOBODY, NOBODY, truth.owners[path])
+    owners = np.where(path == NO_TOKEN, NO_TOKEN, truth.owners[path])
     errors = []
     for number, word in enumerate(truth.words):
         centres = truth.centres[owners == number]
@@ -94,9 +94,9 @@ def measure_plan_truth(plan: np.ndarray, truth: Truth) -> Measured:
     belongs to no word. (In a plan with exact marginals all frames have the same mass.)
     """
     path = monotone_path(plan)
-    tokens = np.where((path == 0) | (path == plan.shape[1] - 1), NOBODY, path - 1)
+    tokens = np.where((path == 0) | (path == plan.shape[1] - 1), NO_TOKEN, path - 1)
     light = plan.sum(1) < LEAST_MASS * plan.sum(1).mean()
-    kept = np.where(light, NOBODY, tokens)
+    kept = np.where(light, NO_TOKEN, tokens)
     for token in set(tokens.tolist()) - set(kept.tolist()):
         kept[tokens == token] = token  # all of its frames are light
     return Measured(mass_shares(plan[:, 1:-1], truth), *boundary_errors(kept, truth))
@@ -143,7 +143,8 @@ def summarize(measured: Sequence[Measured]) -> dict[str, Any]:
         found["share"] = float(means.mean())
         sums = resample(means[:, None], REPLICATIONS, SEED)[:, 0]
         found["share_95"] = list(interval(sums / len(means)))
-    starts, ends = (1000 * np.concatenate([getattr(m, n) for m in measured]) for n in _ENDS)
+    starts = 1000 * np.concatenate([m.starts for m in measured])
+    ends = 1000 * np.concatenate([m.ends for m in measured])
     if len(starts):
         errors = np.abs(np.concatenate([starts, ends]))
         found["boundary_median_ms"] = float(np.median(errors))
@@ -151,6 +152,3 @@ def summarize(measured: Sequence[Measured]) -> dict[str, Any]:
         found["start_bias_ms"] = float(np.median(starts))
         found["end_bias_ms"] = float(np.median(ends))
     return found
-
-
-_ENDS = ("starts", "ends")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gmot.analysis.curves import Line, Panel
-from gmot.evaluation.report import markdown_table
+from gmot.evaluation.tables import markdown_table
 
 HEAD = [
     *("system", "epoch", "plan: share", "boundary, median (ms)", "within 50 ms", "within 100 ms"),
@@ -26,6 +26,7 @@ PANELS = {  # (source, measure) -> title
     ("ctc_divided", "share"): "CTC posteriors: share inside the right word",
     ("ctc_divided", "boundary_median_ms"): "CTC alignment, blanks divided: boundary error (ms)",
 }
+_WITHIN = ("within_50_ms", "within_100_ms")
 
 
 def truth_table(found: Mapping[str, Any]) -> str:
@@ -70,9 +71,6 @@ def truth_panels(found: Mapping[str, Any]) -> list[Panel]:
 def _line(points: Mapping[int, float]) -> Line:
     epochs, values = (np.array([*x], float) for x in (points.keys(), points.values()))
     return Line(epochs, values, values, values)
-
-
-_WITHIN = ("within_50_ms", "within_100_ms")
 
 
 def _cells(values: Mapping[str, Any]) -> list[str]:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gmot.common import GmotError, PathLike, read_utf8, require_file
+from gmot.text.units import Span
 
-Span = tuple[int, int]  # [start, end) of characters
 SILENCE = "<eps>"  # Kaldi's word of silence
 
 

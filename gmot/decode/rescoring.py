@@ -10,8 +10,8 @@ from gmot.decode.fsa import arc_sums, grouped, input_labels, num_arcs
 from gmot.decode.k2_import import import_k2
 from gmot.decode.lattice import Lattices, Path
 
-# Arcs per composition with G, and of one lattice. A state of the lattice is repeated for each
-# history of G: 85,000 arcs of characters of an uncertain model took 4 GB.
+# Arcs per composition with G, and per lattice. A state of the lattice is repeated for each history
+# of G: 85,000 arcs (units are characters, the model is uncertain) took 4 GB.
 MAX_ARCS = 20_000
 
 

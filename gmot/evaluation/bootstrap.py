@@ -129,6 +129,13 @@ def require_speakers(names: Sequence[str], speakers: Speakers, origin: str, reme
         )
 
 
+def interval_of(intervals: Mapping[str, Sequence[float]], unit: str) -> tuple[str, float, float]:
+    """Interval by a unit of resampling, or by utterance if there is none; the unit comes first."""
+    unit = unit if unit in intervals else "utterance"
+    low, high = intervals[unit]
+    return unit, low, high
+
+
 def conditions(
     unit: str, utterances: int, speakers: int | None, seeds: Sequence[int] = (1,)
 ) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from gmot.common import GmotError
 from gmot.evaluation import bootstrap
-from gmot.evaluation.groups import ordered
+from gmot.evaluation.groups import ordered, rate_title
 from gmot.evaluation.runs import Run
 from gmot.evaluation.scoring import Score, score
 from gmot.text.scoring_units import CER, Metric
@@ -71,7 +71,7 @@ class Comparison:
     @property
     def title(self) -> str:
         """Such as ``WER`` or ``WER, adult``."""
-        return self.metric.name if self.group is None else f"{self.metric.name}, {self.group}"
+        return rate_title(self.metric.name, self.group)
 
     @property
     def conditions(self) -> str:

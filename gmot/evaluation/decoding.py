@@ -25,7 +25,7 @@ from gmot.evaluation.scoring import score, score_groups
 from gmot.model.checkpoint import load_for_decoding, load_weights
 from gmot.provenance import choose_device, command, environment, runs_behind
 from gmot.text.scoring_units import SCORING, Metric
-from gmot.text.tokens import TokenTable, WordTable
+from gmot.text.tokens import TokenTable, WordTable, check_tokens
 
 Record = dict[str, Any]
 
@@ -48,7 +48,7 @@ def decode(args: argparse.Namespace) -> list[Record]:
         model, config = load_weights(args.checkpoint, device)
     else:
         model, config = load_for_decoding(args.exp_dir, args.epoch, args.avg, device, args.average)
-    _check_tokens(args, decoder, config)
+    check_tokens(config.get("tokens"), decoder.tokens, args.exp_dir, args.lang_dir)
     batches = DataConfig(args.max_duration, num_workers=args.num_workers)
     data = AsrDataModule(args.fbank_dir, args.prefix, batches)
     for split in args.splits:
@@ -112,15 +112,6 @@ def make_decoder(args: argparse.Namespace, device: torch.device) -> Decoder:
         plm = MaskedLanguageModel(args.teacher, device)
     config = replace(args.decoding, methods=methods)
     return Decoder(config, tokens, args.graph_dir, words, device, plm)
-
-
-def _check_tokens(args: argparse.Namespace, decoder: Decoder, config: Mapping[str, Any]) -> None:
-    """Compare tables with those of the training."""
-    if config.get("tokens") != decoder.tokens.fingerprint:
-        raise GmotError(
-            f"{args.lang_dir}: tokens {decoder.tokens.fingerprint}, but {args.exp_dir} was trained "
-            f"with {config.get('tokens')}. Give the --lang-dir of the training."
-        )
 
 
 def _check_features(data: AsrDataModule, split: str, expected: int, exp_dir: str) -> None:

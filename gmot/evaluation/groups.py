@@ -14,6 +14,11 @@ def ordered(groups: Iterable[str]) -> list[str]:
     return sorted(set(groups), key=lambda group: (group == OTHER, group))
 
 
+def rate_title(metric: str, group: str | None) -> str:
+    """Such as ``WER``, or ``WER, adult``."""
+    return metric if group is None else f"{metric}, {group}"
+
+
 def read_groups(path: PathLike) -> dict[str, str]:
     """Read ``speaker-or-utterance group`` lines.
 

@@ -9,14 +9,12 @@ import kaldialign
 import numpy as np
 
 from gmot.common import GmotError
-from gmot.evaluation.bootstrap import Speakers, conditions, interval, resample
+from gmot.evaluation.bootstrap import Speakers, conditions, interval, interval_of, resample
 from gmot.evaluation.groups import ordered
 from gmot.text.scoring_units import CER, Metric
 
 GAP = ""  # aligned with inserted and deleted units; no unit is empty
 Pair = tuple[str, str]  # reference unit, hypothesis unit
-
-
 Alignments = dict[str, list[Pair]]  # by utterance
 
 
@@ -70,8 +68,7 @@ class Score:
 
         Without an interval by speaker: by utterance.
         """
-        unit = unit if unit in self.intervals else "utterance"
-        low, high = self.intervals[unit]
+        unit, low, high = interval_of(self.intervals, unit)
         return (
             f"[{name}] %{self.metric.name} {self.rate:.2f}% [{self.errors} / {self.ref_len}, "
             f"{self.ins} ins, {self.dels} del, {self.sub} sub ] 95% interval {low:.2f} .. "

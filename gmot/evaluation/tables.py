@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from gmot.decode.methods import METHODS
-from gmot.evaluation.bootstrap import conditions
+from gmot.evaluation.bootstrap import conditions, interval_of
 from gmot.evaluation.files import Record, metrics_and_groups, parts, score_of
+from gmot.evaluation.groups import rate_title
 from gmot.evaluation.seeds import Chosen, mean_and_spread, seeds_of, unique
 
 
@@ -14,19 +15,12 @@ def interval_lines(chosen: Chosen, unit: str) -> list[str]:
     for records in chosen.values():
         for name, score in (part for r in records for part in parts(r)):
             if len(seeds_of(records)) < 2:
-                by = interval_of(score, unit)[0]
+                by = interval_of(score["intervals"], unit)[0]
                 text = conditions(by, score["num_utterances"], score.get("num_speakers"))
                 found.append((name, text))
     names = [name for name, _ in found]
     ordered = sorted(unique(found), key=lambda line: names.index(line[0]))
     return [f"- 95% intervals of {name}: {text}" for name, text in ordered]
-
-
-def interval_of(score: Record, unit: str) -> tuple[str, float, float]:
-    """Interval of a score by a unit, or by utterance if it has none; the unit comes first."""
-    unit = unit if unit in score["intervals"] else "utterance"
-    low, high = score["intervals"][unit]
-    return unit, low, high
 
 
 def _by_method(chosen: Chosen) -> Iterable[tuple[str, str, list[Record]]]:
@@ -49,8 +43,8 @@ def results_tables(chosen: Chosen, unit: str = "utterance", level: str = "###") 
     everything = [r for records in chosen.values() for r in records]
     tables = []
     for metric, group in metrics_and_groups(everything):
-        title = metric if group is None else f"{metric}, {group}"
-        tables.append(f"{level} {title}\n\n{results_table(chosen, metric, group, unit)}")
+        table = results_table(chosen, metric, group, unit)
+        tables.append(f"{level} {rate_title(metric, group)}\n\n{table}")
     return "\n\n".join(tables)
 
 
@@ -71,7 +65,7 @@ def results_table(
             if len(scores) > 1:
                 cells[split] = mean_and_spread([score["rate"] for score in scores])
             elif scores:
-                _, low, high = interval_of(scores[0], unit)
+                _, low, high = interval_of(scores[0]["intervals"], unit)
                 cells[split] = f"{scores[0]['rate']:.2f} ({low:.2f} .. {high:.2f})"
         if cells:
             name += f" ({seeds} seeds)" if seeds > 1 else ""

@@ -222,12 +222,11 @@ def load_for_decoding(
 
     averaged = average_states(weights(epoch_path(exp_dir, n)) for n in reversed(wanted))
     config.update(epoch=epoch, avg=len(wanted), average=average)
-    model = CtcModel(from_dict(ModelConfig, config["model"], "model."))
-    model.load_state_dict(averaged)
+    model = _model(config, averaged, device)
     names = ", ".join(map(str, wanted))
     what = "running average of epoch" if average == "ema" else "average of epochs"
     logging.info("%s: %s %s", exp_dir, what, names)
-    return model.to(device).eval(), config
+    return model, config
 
 
 def load_weights(path: PathLike, device: str = "cpu") -> tuple[CtcModel, dict[str, Any]]:
@@ -239,10 +238,15 @@ def load_weights(path: PathLike, device: str = "cpu") -> tuple[CtcModel, dict[st
     state = read_checkpoint(path)
     epoch = state.get("position", {}).get("epoch", 1)
     config = {"epoch": max(epoch, 1), "avg": 1, "average": "last", **state["config"]}
-    model = CtcModel(from_dict(ModelConfig, config["model"], "model."))
-    model.load_state_dict(state["model"])
     logging.info("weights of %s", path)
-    return model.to(device).eval(), config
+    return _model(config, state["model"], device), config
+
+
+def _model(config: dict[str, Any], weights: dict[str, torch.Tensor], device: str) -> CtcModel:
+    """Model in evaluation mode, of the configuration of its training."""
+    model = CtcModel(from_dict(ModelConfig, config["model"], "model."))
+    model.load_state_dict(weights)
+    return model.to(device).eval()
 
 
 def _best(exp_dir: PathLike, found: list[int], epoch: int, avg: int) -> list[int]:

@@ -51,7 +51,7 @@ class TeacherTokenizer:
         self._tokenizer = tokenizer
         self._vocabulary: dict[str, int] = tokenizer.get_vocab()
         # SentencePiece models were trained with U+2581 before every sentence.
-        self._prefixed = tokenizer.tokenize("a")[:1] != [] and MARK in tokenizer.tokenize("a")[0]
+        self._prefixed = any(MARK in piece for piece in tokenizer.tokenize("a")[:1])
         ends = (tokenizer.bos_token_id, tokenizer.eos_token_id)  # of causal models
         firsts = [i for i in (tokenizer.cls_token_id, *ends) if i is not None]
         lasts = [i for i in (tokenizer.sep_token_id, *ends[::-1]) if i is not None]

@@ -41,9 +41,9 @@ SCRIPTS = {
 EAST_ASIAN = {"Hani", "Kana"}  # of one writing system
 # Script -> language, where there is one that nearly all its text is in.
 LANGUAGES = {"Hang": "ko", "Thai": "th", "Laoo": "lo", "Khmr": "km", "Mymr": "my", "Tibt": "bo"}
-# Languages written without spaces between words.
-UNSPACED = {"zh", "yue", "wuu", "nan", "hak", "ja", "th", "lo", "km", "my", "bo"}
-HAN = {"zh", "yue", "wuu", "nan", "hak", "ja"}  # of them, those of Han characters
+# Languages written without spaces between words, and those of them of Han characters.
+HAN = {"zh", "yue", "wuu", "nan", "hak", "ja"}
+UNSPACED = HAN | {"th", "lo", "km", "my", "bo"}
 SWITCHING = 0.05  # share of utterances in two scripts from which a corpus is code-switching
 TRACE = 0.005  # share of characters below which a script tells nothing of the language
 RARE = 2  # occurrences up to which a character is rare

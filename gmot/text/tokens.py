@@ -114,3 +114,18 @@ class WordTable(SymbolTable):
     def words(self) -> list[str]:
         """Words without the special symbols."""
         return self.symbols[1:-3]
+
+
+def check_tokens(
+    trained_with: str | None, tokens: TokenTable, exp_dir: PathLike, lang_dir: PathLike
+) -> None:
+    """Check that a model, of fingerprint ``trained_with``, has the tokens of a lang folder.
+
+    Raises:
+      GmotError: it was trained with others.
+    """
+    if trained_with != tokens.fingerprint:
+        raise GmotError(
+            f"{lang_dir}: tokens {tokens.fingerprint}, but {exp_dir} was trained with "
+            f"{trained_with}. Give the --lang-dir of the training."
+        )

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from gmot.analysis.alignments import NOBODY, align_ctc, divide_blanks, monotone_path
+from gmot.analysis.alignments import NO_TOKEN, align_ctc, divide_blanks, monotone_path
 
 
 def collapse(path):
@@ -25,10 +25,10 @@ def test_ctc_posteriors_and_best_path_are_those_of_all_paths(labels):
         token, tokens, before = -1, [], 0
         for symbol in path:
             token += symbol not in (0, before)
-            tokens.append(NOBODY if symbol == 0 else token)
+            tokens.append(NO_TOKEN if symbol == 0 else token)
             before = symbol
         for t, number in enumerate(tokens):
-            if number != NOBODY:
+            if number != NO_TOKEN:
                 posteriors[t, number] += np.exp(score)
         total += np.exp(score)
         best = max(best, (score, tuple(tokens)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gmot.analysis.alignments import NOBODY, CtcAlignment
+from gmot.analysis.alignments import NO_TOKEN, CtcAlignment
 from gmot.analysis.truth_measures import (
     Measured,
     Truth,
@@ -85,7 +85,7 @@ def test_a_word_without_a_frames_centre_is_left_out_of_the_share():
 
 
 def test_ctc_boundaries_with_and_without_blanks():
-    path = np.full(40, NOBODY)
+    path = np.full(40, NO_TOKEN)
     path[6], path[10], path[30] = 0, 1, 2
     posteriors = np.zeros((40, 3))
     posteriors[[6, 10, 30], [0, 1, 2]] = 1
